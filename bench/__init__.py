@@ -1,0 +1,1 @@
+"""Measurements: a claim, its command, the hardware, and figures against what a user would run instead."""

@@ -1,0 +1,5 @@
+"""`python -m client` is the `stagetune` command."""
+
+from client.cli import main
+
+main()

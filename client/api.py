@@ -1,0 +1,271 @@
+"""The typed, synchronous client.
+
+from client import Client
+
+with Client() as stagetune:
+    experiment = stagetune.submit("table-2.yaml")
+    for snapshot in stagetune.watch(experiment.id):
+        print(snapshot.trials_finished, "of", snapshot.trials)
+    print(stagetune.report(experiment.id).gaps)
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+from uuid import UUID, uuid4
+
+from client.connection import find_connection
+from client.errors import BadUsage, NotFound, ServerUnavailable, ServerUnreachable, StagetuneError
+from client.http import Body, Http
+from client.sources import Source, read_source
+from contract.access import LoginCode, NewToken, Readiness, Scope, TokenRequest, TokenView, Version
+from contract.experiments import (
+    DatasetView,
+    Event,
+    Experiment,
+    ExperimentPage,
+    ExperimentState,
+    ExperimentSummary,
+    Plan,
+    PresetView,
+    Report,
+    SearchView,
+    TrialView,
+    WorkerView,
+)
+from contract.problems import Problem
+
+ENDED: frozenset[ExperimentState] = frozenset({"finished", "failed", "cancelled"})
+PAGE = 100
+
+
+class Client:
+    """Speaks to one stagetune server; safe to keep for a whole notebook.
+
+    Without arguments it finds server and token as the command line does: environment, then STAGETUNE_HOME. Calls
+    that may be repeated are repeated on lost connections and 503 for up to `patience` seconds.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        token: str | None = None,
+        *,
+        token_file: Path | None = None,
+        timeout: float = 30.0,
+        patience: float = 5.0,
+    ) -> None:
+        connection = find_connection(server, token, token_file)
+        self.url = connection.url
+        self._http = Http(connection, timeout=timeout, patience=patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._http.close()
+
+    def submit(self, source: Source, *, idempotency_key: str | None = None) -> Experiment:
+        """Start an experiment from a file, a preset's name, YAML or JSON text, a mapping or a Submission.
+
+        The same `idempotency_key` never starts a second experiment. Raises SubmissionRefused.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        return self._http.send("POST", "/v1/experiments", Experiment, body=self._body(source), headers=headers)
+
+    def plan(self, source: Source) -> Plan:
+        """What a submission would train, without starting it. Raises SubmissionRefused."""
+        return self._http.send("POST", "/v1/plans", Plan, body=self._body(source))
+
+    def experiments(self, *, state: ExperimentState | None = None, limit: int | None = None) -> list[ExperimentSummary]:
+        """Experiments, newest first; all of them without `limit`."""
+        found: list[ExperimentSummary] = []
+        for item in self.iter_experiments(state=state, page=min(limit or PAGE, PAGE)):
+            found.append(item)
+            if limit is not None and len(found) >= limit:
+                break
+        return found
+
+    def iter_experiments(
+        self, *, state: ExperimentState | None = None, page: int = PAGE
+    ) -> Iterator[ExperimentSummary]:
+        """Experiments page by page, newest first."""
+        query: dict[str, str] = {"limit": str(page)} | ({"state": state} if state else {})
+        while True:
+            answer = self._http.send("GET", "/v1/experiments", ExperimentPage, query=query)
+            yield from answer.items
+            if answer.next is None:
+                return
+            query["cursor"] = answer.next
+
+    def resolve(self, reference: UUID | str) -> UUID:
+        """The id meant by a full id, a unique prefix of one (as lists show it) or 'latest'."""
+        if isinstance(reference, UUID):
+            return reference
+        wanted = reference.strip().lower()
+        if wanted == "latest":
+            newest = self.experiments(limit=1)
+            if not newest:
+                raise _unknown("there is no experiment yet; `stagetune submit demo` starts one")
+            return newest[0].id
+        try:
+            return UUID(wanted)
+        except ValueError:
+            pass
+        if not wanted or set(wanted) - set("0123456789abcdef-"):
+            raise BadUsage(f"{reference!r} is no experiment id: give an id, the start of one, or 'latest'")
+        matches = [item for item in self.iter_experiments() if str(item.id).startswith(wanted)]
+        if not matches:
+            raise _unknown(f"no experiment's id starts with {wanted!r}; `stagetune list` shows them")
+        if len(matches) > 1:
+            several = ", ".join(f"{str(item.id)[:13]} ({item.name})" for item in matches[:5])
+            raise BadUsage(f"{wanted!r} is the start of {len(matches)} ids: {several}")
+        return matches[0].id
+
+    def experiment(self, reference: UUID | str) -> Experiment:
+        """An experiment with its stage searches."""
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}", Experiment)
+
+    def report(self, reference: UUID | str) -> Report:
+        """The Total versus Partial table as far as it is known."""
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/report", Report)
+
+    def events(self, reference: UUID | str, *, after: int = 0) -> list[Event]:
+        """What has happened since the event with id `after`."""
+        path = f"/v1/experiments/{self.resolve(reference)}/events"
+        return self._http.send("GET", path, list[Event], query={"after": str(after), "format": "json"})
+
+    def watch(
+        self,
+        reference: UUID | str,
+        *,
+        interval: float = 1.0,
+        patience: float = 300.0,
+        on_outage: Callable[[StagetuneError], None] | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> Iterator[Experiment]:
+        """Snapshots of an experiment, one at every change, the last one when it has ended.
+
+        A server that restarts in between is waited for up to `patience` seconds; `on_outage` hears of it
+        once. `pause` is what happens between two looks.
+        """
+        identifier = self.resolve(reference)
+        last: Experiment | None = None
+        lost_at: float | None = None
+        while True:
+            try:
+                snapshot = self.experiment(identifier)
+            except (ServerUnreachable, ServerUnavailable) as outage:
+                if last is None:
+                    raise
+                if lost_at is None:
+                    lost_at = time.monotonic()
+                    if on_outage is not None:
+                        on_outage(outage)
+                if time.monotonic() - lost_at > patience:
+                    raise
+            else:
+                lost_at = None
+                if snapshot != last:
+                    last = snapshot
+                    yield snapshot
+                    if snapshot.state in ENDED:
+                        return
+            pause(interval)
+
+    def wait(self, reference: UUID | str, *, interval: float = 1.0) -> Experiment:
+        """Block until an experiment has ended and return it."""
+        for snapshot in self.watch(reference, interval=interval):
+            last = snapshot
+        return last
+
+    def pause(self, reference: UUID | str) -> Experiment:
+        """Lease nothing more; workers hand back what they hold."""
+        return self._control(reference, "pause")
+
+    def resume(self, reference: UUID | str) -> Experiment:
+        """Go on with a paused experiment."""
+        return self._control(reference, "resume")
+
+    def cancel(self, reference: UUID | str) -> Experiment:
+        """End an experiment; searches that another one shares go on for that one."""
+        return self._control(reference, "cancel")
+
+    def search(self, search_id: UUID) -> SearchView:
+        """A stage search."""
+        return self._http.send("GET", f"/v1/searches/{search_id}", SearchView)
+
+    def trials(self, search_id: UUID) -> list[TrialView]:
+        """The trials of a stage search, by ordinal."""
+        return self._http.send("GET", f"/v1/searches/{search_id}/trials", list[TrialView])
+
+    def workers(self) -> list[WorkerView]:
+        """Workers and what they hold."""
+        return self._http.send("GET", "/v1/workers", list[WorkerView])
+
+    def datasets(self) -> list[DatasetView]:
+        """Data sets that can be submitted against."""
+        return self._http.send("GET", "/v1/datasets", list[DatasetView])
+
+    def presets(self) -> list[PresetView]:
+        """Submissions that ship with the server."""
+        return self._http.send("GET", "/v1/presets", list[PresetView])
+
+    def preset(self, name: str) -> PresetView:
+        """A preset by name."""
+        return self._http.send("GET", f"/v1/presets/{quote(name, safe='')}", PresetView)
+
+    def create_token(self, name: str, scope: Scope, *, days: int = 90) -> NewToken:
+        """A new token; its secret is told this once."""
+        body = Body.of_model(TokenRequest(name=name, scope=scope, days=days))
+        return self._http.send("POST", "/v1/tokens", NewToken, body=body, repeatable=False)
+
+    def tokens(self) -> list[TokenView]:
+        """All tokens, without their secrets."""
+        return self._http.send("GET", "/v1/tokens", list[TokenView])
+
+    def revoke_token(self, token_id: UUID) -> None:
+        """End a token at once."""
+        self._http.command("DELETE", f"/v1/tokens/{token_id}")
+
+    def create_login_code(self) -> LoginCode:
+        """A one-time code for the page; `login_link` makes the address of it."""
+        return self._http.send("POST", "/v1/login-codes", LoginCode, repeatable=False)
+
+    def login_link(self) -> str:
+        """A link that opens the page once, within five minutes."""
+        return f"{self.url}{self.create_login_code().path}"
+
+    def version(self) -> Version:
+        """What the server runs."""
+        return self._http.send("GET", "/version", Version)
+
+    def readiness(self) -> Readiness:
+        """Whether the server can work, or what is missing; 503 is an answer here."""
+        return self._http.send("GET", "/readyz", Readiness, accept=frozenset({503}))
+
+    def _control(self, reference: UUID | str, verb: str) -> Experiment:
+        return self._http.send("POST", f"/v1/experiments/{self.resolve(reference)}/{verb}", Experiment)
+
+    def _body(self, source: Source) -> Body:
+        found = read_source(source)
+        if isinstance(found, Body):
+            return found
+        try:
+            return Body.of_yaml(self.preset(found).text)
+        except NotFound:
+            names = ", ".join(preset.name for preset in self.presets())
+            raise BadUsage(f"{found!r} is neither a file nor a preset; presets are: {names}") from None
+
+
+def _unknown(detail: str) -> NotFound:
+    return NotFound(Problem(type="/problems/not-found", title="Not found", status=404, detail=detail))

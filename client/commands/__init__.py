@@ -1,0 +1,1 @@
+"""The commands of `stagetune`, a subject a file."""

@@ -1,0 +1,30 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.api import Client
+
+Server = Annotated[
+    str | None, typer.Option("--server", metavar="URL", help="Default: STAGETUNE_SERVER, else this machine's.")
+]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", metavar="SECRET", help="Others on this machine can see it here; prefer a file."),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option("--token-file", metavar="PATH", help="Default: STAGETUNE_TOKEN or STAGETUNE_TOKEN_FILE."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Reference = Annotated[str, typer.Argument(metavar="ID", help="An experiment's id, the start of one, or 'latest'.")]
+SubmissionSource = Annotated[
+    str, typer.Argument(metavar="FILE|PRESET", help="A YAML or JSON file, '-' for stdin, or a preset's name.")
+]
+
+
+def connect(server: str | None, token: str | None, token_file: Path | None) -> Client:
+    """The client a command speaks through."""
+    return Client(server, token, token_file=token_file)

@@ -1,0 +1,1 @@
+"""How plans, progress and reports look in a terminal and in files."""

@@ -1,0 +1,137 @@
+"""Plans and lists as tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from client.console import plain
+from client.rendering.text import NOTHING, amount, duration, moment, plural, short
+from contract.experiments import DatasetView, Experiment, ExperimentSummary, Plan, WorkerView
+
+T = TypeVar("T")
+
+STATE_STYLES = {
+    "running": "cyan", "open": "cyan", "paused": "yellow", "waiting": "dim", "decided": "green", "finished": "green",
+    "complete": "green", "failed": "bold red", "dead": "bold red", "cancelled": "yellow", "online": "green",
+    "draining": "yellow", "offline": "dim",
+}  # fmt: skip
+
+
+def state(name: str) -> Text:
+    """A state in its colour."""
+    return Text(plain(name), style=STATE_STYLES.get(name, ""))
+
+
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """An unboxed table; columns named in `right` are numbers, they and those in `whole` are never folded."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for column in columns:
+        number = column in right
+        made.add_column(
+            column, justify="right" if number else "left", no_wrap=number or column in whole, overflow="fold"
+        )
+    return made
+
+
+def experiments_table(items: Sequence[ExperimentSummary]) -> Table:
+    """The list of experiments."""
+    made = table("id", "name", "data set", "state", "created", "variants", "searches", "trials",
+                 right=("variants", "searches", "trials"))  # fmt: skip
+    for item in items:
+        made.add_row(
+            short(item.id), plain(item.name), plain(item.dataset), state(item.state), moment(item.created_at),
+            str(item.variants), f"{item.searches_decided}/{item.searches}", f"{item.trials_finished}/{item.trials}",
+        )  # fmt: skip
+    return made
+
+
+def experiment_lines(item: Experiment) -> str:
+    """An experiment in two lines, and what it waits for."""
+    return (
+        f"{item.name} ({item.id}) on {item.dataset}: {item.state}\n"
+        f"{plural(item.variants, 'variant')}, {plural(item.searches, 'search')} ({item.searches_decided} decided), "
+        f"{item.trials_finished} of {plural(item.trials, 'trial')} finished"
+        + "".join(f"\n{note}" for note in item.notes)
+    )
+
+
+def plan_tree(plan: Plan) -> Table:
+    """The prefix tree, a search a line, children indented below the search they stand on."""
+    several_phases = len({search.phase for search in plan.searches}) > 1
+    made = table(
+        *(("phase",) if several_phases else ()),
+        "stage search", "trials", "epochs", "in", "out", "parameters", "multiply-adds", "used by",
+        right=("trials", "epochs", "in", "out", "parameters", "multiply-adds"),
+    )  # fmt: skip
+    for search in depth_first(plan.searches, lambda search: search.name, lambda search: search.parent):
+        name = Text("  " * search.depth + plain(search.stage))
+        if search.reused:
+            name.append("  reused", style="green")
+        made.add_row(
+            *((str(search.phase + 1),) if several_phases else ()),
+            name, str(search.trials), str(search.epochs), shape(search.input_shape), shape(search.output_shape),
+            amount(search.parameters), amount(search.multiply_adds), plain(", ".join(search.used_by)),
+        )  # fmt: skip
+    return made
+
+
+def depth_first(items: Sequence[T], key: Callable[[T], object], parent: Callable[[T], object]) -> list[T]:
+    """A forest in the order of an outline: every item followed by those that stand on it."""
+    known = {key(item) for item in items}
+    children: dict[object, list[T]] = {}
+    for item in items:
+        children.setdefault(parent(item) if parent(item) in known else None, []).append(item)
+
+    def below(above: object) -> Iterator[T]:
+        for item in children.get(above, []):
+            yield item
+            yield from below(key(item))
+
+    return list(below(None))
+
+
+def plan_summary(plan: Plan) -> str:
+    """What a plan amounts to."""
+    count = len(plan.searches)
+    reused = sum(search.reused for search in plan.searches)
+    shared = f"{plural(count, 'stage search')} instead of {plan.stage_trainings_without_sharing} without sharing"
+    work = f"{plural(plan.trials, 'trial')}, {plural(plan.fits, 'fit')}, {plural(plan.evaluations, 'evaluation')}"
+    lines = [
+        f"{plan.name}: {plural(len(plan.variants), 'variant')}, {shared}"
+        + (f", {reused} known already" if reused else ""),
+        f"{work}; {amount(plan.multiply_adds)} multiply-adds",
+    ]
+    if plan.estimated_seconds is not None:
+        lines.append(f"about {duration(plan.estimated_seconds)} on the workers now connected")
+    return "\n".join(lines)
+
+
+def shape(channels_height_width: tuple[int, int, int]) -> str:
+    """C x H x W."""
+    return "x".join(str(side) for side in channels_height_width)
+
+
+def workers_table(workers: Sequence[WorkerView]) -> Table:
+    """Workers and what they hold."""
+    made = table("name", "device", "state", "leases", "slots", "last seen", "data sets", right=("leases", "slots"))
+    for worker in workers:
+        made.add_row(
+            plain(worker.name), plain(worker.device), state(worker.state), str(worker.leases), str(worker.slots),
+            moment(worker.last_seen_at), plain(", ".join(worker.datasets) or NOTHING),
+        )  # fmt: skip
+    return made
+
+
+def datasets_table(datasets: Sequence[DatasetView]) -> Table:
+    """Data sets of the server."""
+    made = table("name", "images", "classes", "train", "test", "workers", "how to get it",
+                 right=("classes", "train", "test", "workers"))  # fmt: skip
+    for dataset in datasets:
+        made.add_row(
+            plain(dataset.name), shape(dataset.shape), str(dataset.classes), str(dataset.train), str(dataset.test),
+            str(dataset.held_by), plain(dataset.hint),
+        )  # fmt: skip
+    return made

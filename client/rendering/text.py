@@ -1,0 +1,86 @@
+"""Numbers as people read them."""
+
+from datetime import datetime
+
+from contract.experiments import Interval
+from contract.submission import Point
+
+NOTHING = "-"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 0.42 s, 12.3 s, 4 min 05 s or 3 h 07 min."""
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int | None) -> str:
+    """Bytes in binary units: 512 B, 3.4 KiB, 120 MiB."""
+    if count is None:
+        return NOTHING
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def amount(count: int) -> str:
+    """A large count in short: 950, 12.3 k, 4.5 M, 6.7 G."""
+    value = float(count)
+    for unit in ("", " k", " M", " G", " T"):
+        if value < 999.5:
+            return f"{value:.0f}{unit}" if not unit or value >= 99.95 else f"{value:.1f}{unit}"
+        value /= 1000
+    return f"{value:.1f} P"
+
+
+def scientific(value: float) -> str:
+    """A hyperparameter: 1.2e-2."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def hyperparameters(point: Point | None) -> str:
+    """Learning rate / regularization."""
+    return NOTHING if point is None else f"{scientific(point.learning_rate)} / {scientific(point.regularization)}"
+
+
+def accuracy(value: float | None) -> str:
+    """An accuracy in [0, 1] with three digits."""
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def interval(value: Interval | None, plus_minus: str = "±") -> str:
+    """A mean, with half the width of its confidence interval when there are several seeds."""
+    if value is None:
+        return NOTHING
+    if value.low is None or value.high is None:
+        return accuracy(value.mean)
+    return f"{value.mean:.3f} {plus_minus} {(value.high - value.low) / 2:.3f}"
+
+
+def moment(at: datetime) -> str:
+    """A time in the reader's zone."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def short(identifier: object) -> str:
+    """The start of an id, as lists show it; commands accept it."""
+    return str(identifier)[:8]
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`, `2 searches`."""
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun}{'es' if noun.endswith(('s', 'ch', 'x')) else 's'}"

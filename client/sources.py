@@ -1,0 +1,44 @@
+"""Where a submission can come from."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from client.errors import BadUsage
+from client.http import Body
+from contract.submission import Submission
+
+Source = Path | str | Mapping[str, object] | Submission
+
+
+def read_source(source: Source) -> Body | str:
+    """The request body of a submission, or the name of the preset that is meant.
+
+    Files and text go to the server as they are, so that it can name the line of a mistake.
+    """
+    if isinstance(source, Submission):
+        return Body.of_model(source)
+    if isinstance(source, Path):
+        return _read(source)
+    if isinstance(source, Mapping):
+        try:
+            return Body.of_json(source)
+        except (TypeError, ValueError) as error:
+            raise BadUsage(f"the submission cannot be written as JSON: {error}") from None
+    if "\n" in source or source.lstrip().startswith("{"):
+        return Body.of_yaml(source)
+    if not source.strip():
+        raise BadUsage("the submission is empty: give a file, a preset's name or YAML")
+    path = Path(source)
+    if path.is_file():
+        return _read(path)
+    if path.suffix in (".yaml", ".yml", ".json") or len(path.parts) > 1:
+        raise BadUsage(f"there is no file {source}")
+    return source
+
+
+def _read(path: Path) -> Body:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadUsage(f"cannot read {path}: {error.strerror}") from None
+    return Body(content, "application/json" if path.suffix == ".json" else "application/yaml")

@@ -1,0 +1,1 @@
+"""What travels between server, workers and clients: pydantic models and nothing else."""

@@ -1,0 +1,45 @@
+"""Errors on the wire: RFC 9457 problem+json with stable types."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from contract.base import Lenient
+
+ProblemType = Literal[
+    "invalid-submission",  # 422: the submission contradicts itself or the data set; faults say where and what to do
+    "invalid-request",  # 422: the request does not have the published form
+    "malformed-body",  # 400: not JSON or YAML at all
+    "body-too-large",  # 413
+    "unauthenticated",  # 401: no token or session, or one that is unknown, expired or revoked
+    "forbidden",  # 403: the token's scopes do not reach here, or the request came from another site
+    "not-found",  # 404
+    "method-not-allowed",  # 405
+    "conflict",  # 409: the state of the thing does not allow it
+    "lease-lost",  # 409: the attempt was superseded; stop working on it
+    "result-conflict",  # 422: another result was already accepted for this attempt
+    "digest-mismatch",  # 422: the bytes are not what their name says
+    "invalid-artifact",  # 422: not a checkpoint this service accepts
+    "unknown-dataset",  # 422: no worker holds the data set and it is not built in
+    "too-many-requests",  # 429
+    "storage-full",  # 507
+    "database-unavailable",  # 503 with Retry-After
+    "internal-error",  # 500
+]
+
+
+class Fault(Lenient):
+    """One mistake: where it stands and what to do about it."""
+
+    path: str = Field(description="e.g. architectures.CNN 1[0]")
+    message: str
+
+
+class Problem(Lenient):
+    """application/problem+json."""
+
+    type: str = Field(description="/problems/ followed by a ProblemType")
+    title: str
+    status: int
+    detail: str
+    faults: list[Fault] = []

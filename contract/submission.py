@@ -1,0 +1,177 @@
+"""A submission: what a user writes in YAML or JSON to start an experiment.
+
+The notation inside ``architectures`` is checked by the server alone; here only its outer form is.
+"""
+
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from contract.base import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
+
+StageNotation = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
+Size = Annotated[
+    str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$")
+]
+Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(s|m|h|d)$")]
+Learning = Literal["total", "partial"]
+Sampler = Literal["auto", "gp", "tpe", "cmaes", "sobol", "random", "random-exponential"]
+
+
+class DatasetChoice(Strict):
+    """A data set by name with its split; the split is fixed, seeds do not move it."""
+
+    name: Name
+    train: PositiveInt | None = Field(
+        None, description="training images, taken from the front; default: all that validation leaves"
+    )
+    validation: PositiveInt | None = Field(
+        None, description="validation images, taken from the end of the training set; default: a tenth of it"
+    )
+    preprocessing: Literal["standardize", "mean-image", "none"] = Field(
+        "standardize", description="mean-image: pixels 0 to 255 minus the mean image and not divided, as the paper does"
+    )
+
+
+class VariantChoice(Strict):
+    """One line of the report: an architecture under one kind of learning."""
+
+    architecture: Name
+    learning: Learning
+
+
+class PhaseChoice(Strict):
+    """A budget: epochs of every training and trials of every stage search."""
+
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000)] = 11
+
+
+class Range(Strict):
+    """An interval searched on a log scale."""
+
+    low: PositiveFloat
+    high: PositiveFloat
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Range":
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class SpaceChoice(Strict):
+    """The search space of a stage; both axes are logarithmic."""
+
+    learning_rate: Range = Range(low=1e-4, high=0.2)
+    regularization: Range = Range(low=1e-6, high=0.1)
+
+
+class Point(Strict):
+    """Hyperparameters of a stage. A regularization r is the weight decay r on weights, not biases."""
+
+    learning_rate: PositiveFloat
+    regularization: PositiveFloat
+
+
+class SearchChoice(Strict):
+    """How hyperparameters are searched, per stage."""
+
+    sampler: Sampler = "auto"
+    space: SpaceChoice | None = Field(
+        None, description="default: 1e-4..0.2 and 1e-6..0.1; for random-exponential a wide space of its own"
+    )
+    enqueue: Annotated[list[Point], Field(max_length=100)] = []
+    initial: Point = Field(
+        Point(learning_rate=1e-4, regularization=1.0),
+        description="where random-exponential starts: every trial is initial x 10^N(0,1) (paper, section 4.2)",
+    )
+
+
+class TrainingChoice(Strict):
+    """The recipe every training of the experiment follows."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    optimizer: Literal["sgd"] = "sgd"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    initialization: Literal["he", "torch"] = "he"
+    head: Literal["linear"] = "linear"
+    standardize_inputs: bool = Field(
+        True, description="standardise the inputs of every stage after the first from the frozen features' statistics"
+    )
+
+
+class LimitsChoice(Strict):
+    """Bounds of one training; beyond them it ends with a typed failure."""
+
+    memory: Size | None = None
+    time: Duration | None = None
+
+
+class Submission(Strict):
+    """An experiment as submitted. Everything but name, dataset and architectures has a default."""
+
+    name: Name
+    dataset: DatasetChoice
+    architectures: Annotated[
+        dict[Name, Annotated[list[StageNotation], Field(min_length=1, max_length=1_000)]],
+        Field(min_length=1, max_length=1_000),
+    ]
+    variants: Annotated[list[VariantChoice], Field(min_length=1, max_length=2_000)] | None = Field(
+        None, description="default: both learnings of every architecture with several stages, total for the others"
+    )
+    phases: Annotated[list[PhaseChoice], Field(min_length=1, max_length=100)] = [PhaseChoice(epochs=1, trials=11)]
+    search: SearchChoice = SearchChoice()
+    training: TrainingChoice = TrainingChoice()
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1, max_length=100)] = [0]
+    limits: LimitsChoice = LimitsChoice()
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    reuse: bool = Field(
+        True, description="take over finished stage searches that are the same in everything that determines them"
+    )
+
+    @field_validator("name", "dataset", "architectures", "phases", "seeds", mode="before")
+    @classmethod
+    def _no_nulls(cls, value: object) -> object:
+        # `seeds:` with nothing behind it is null in YAML; a clear error beats a default that was not asked for.
+        if value is None:
+            raise ValueError("is empty: give it a value or leave the key out")
+        return value
+
+    @field_validator("architectures", mode="before")
+    @classmethod
+    def _no_names_that_merge(cls, value: object) -> object:
+        # Names lose the blanks around them; of two that are the same then, one would silently replace the other.
+        if isinstance(value, dict):
+            for name, count in Counter(name.strip() for name in value if isinstance(name, str)).items():
+                if count > 1:
+                    raise ValueError(f"{name[:80]!r} stands there {count} times, but for blanks around it: rename one")
+        return value
+
+
+def submission_schema() -> dict[str, object]:
+    """The JSON Schema of a submission, for editors (published at /v1/schemas/submission)."""
+    schema = Submission.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+__all__ = [
+    "DatasetChoice",
+    "Duration",
+    "Learning",
+    "LimitsChoice",
+    "NonNegativeFloat",
+    "PhaseChoice",
+    "Point",
+    "Range",
+    "Sampler",
+    "SearchChoice",
+    "Size",
+    "SpaceChoice",
+    "Submission",
+    "TrainingChoice",
+    "VariantChoice",
+    "submission_schema",
+]

@@ -1,0 +1,237 @@
+"""The worker protocol: registration, leases, heartbeats, results, failures (docs/worker-protocol.md)."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import Field, StringConstraints
+
+from contract.base import Count, Digest, Fraction, Lenient, Name, NonNegativeFloat, PositiveInt, Strict
+from contract.submission import Point
+
+TaskKind = Literal["trial", "fit", "embed", "evaluate"]
+Command = Literal["continue", "prune", "pause", "cancel", "drain"]
+FailureReason = Literal["lost", "out-of-memory", "user-error", "preempted", "cancelled", "crashed", "time-limit"]
+Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, StringConstraints(max_length=64_000, pattern=r"^[^\x00]*$")]
+
+
+class HeldDataset(Strict):
+    """A data set that a worker has on its machine, named by content."""
+
+    name: Name
+    digest: Digest
+    shape: tuple[PositiveInt, PositiveInt, PositiveInt] = Field(description="channels, height, width")
+    classes: PositiveInt
+    train: PositiveInt
+    test: PositiveInt
+
+
+class WorkerRegistration(Strict):
+    """What a worker says of itself at start; repeated after a reconnect, it changes nothing."""
+
+    name: Name
+    device: Name = Field(description="cpu, cuda:0, mps ...")
+    slots: Annotated[int, Field(ge=1, le=256)] = 1
+    info: dict[Name, Note] = Field({}, description="host, versions, device name")
+    datasets: Annotated[list[HeldDataset], Field(max_length=1_000)] = []
+
+
+class RegisteredWorker(Lenient):
+    """The server's timing for this worker."""
+
+    id: UUID
+    heartbeat_seconds: float
+    lease_seconds: float
+
+
+class LeaseRequest(Strict):
+    """Ask for one task. Repeating a request id gives the same lease while it is held."""
+
+    worker: UUID
+    request_id: UUID
+    wait_seconds: Annotated[float, Field(ge=0, le=30)] = 0
+
+
+class ConvLayer(Strict):
+    """n x n convolution with m filters, same padding, ReLU."""
+
+    kind: Literal["conv"] = "conv"
+    size: PositiveInt
+    filters: PositiveInt
+
+
+class PoolLayer(Strict):
+    """n x n max pooling with stride n."""
+
+    kind: Literal["pool"] = "pool"
+    size: PositiveInt
+
+
+Layer = Annotated[ConvLayer | PoolLayer, Field(discriminator="kind")]
+Shape = tuple[PositiveInt, PositiveInt, PositiveInt]
+
+
+class StageShape(Strict):
+    """Layers trained together, with the shapes (channels, height, width) that go in and come out."""
+
+    layers: Annotated[list[Layer], Field(min_length=1)]
+    input_shape: Shape
+    output_shape: Shape
+
+
+class PrefixStage(Strict):
+    """A frozen stage: its layers and the checkpoint that holds its weights."""
+
+    stage: StageShape
+    checkpoint: Digest
+
+
+class DatasetUse(Strict):
+    """Which data set, by content, and which split and preprocessing of it."""
+
+    name: Name
+    digest: Digest
+    classes: PositiveInt
+    train: PositiveInt
+    validation: PositiveInt
+    preprocessing: Literal["standardize", "mean-image", "none"]
+
+
+class Recipe(Strict):
+    """Everything about a training that is neither searched nor a budget."""
+
+    batch_size: PositiveInt
+    optimizer: Literal["sgd"]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["auto", "float32", "bfloat16"]
+    initialization: Literal["he", "torch"]
+    head: Literal["linear"]
+    standardize_inputs: bool
+
+
+class TaskWork(Lenient):
+    """What to do. ``evaluate`` has the ``checkpoint`` of its last stage; trial and fit have hyperparameters instead."""
+
+    dataset: DatasetUse
+    prefix: list[PrefixStage]
+    stage: StageShape
+    recipe: Recipe
+    epochs: int
+    seed: int
+    hyperparameters: Point | None = None
+    checkpoint: Digest | None = None
+    memory_limit: int | None = Field(None, description="bytes")
+    time_limit: float | None = Field(None, description="seconds")
+
+
+class Lease(Lenient):
+    """A task held by a worker until ``expires_at`` unless renewed; ``attempt`` is the fencing token."""
+
+    task: UUID
+    attempt: int
+    kind: TaskKind
+    label: str = Field(description="for people: search and trial")
+    expires_at: datetime
+    lease_seconds: float
+    work: TaskWork
+
+
+class Measurement(Strict):
+    """One intermediate measurement; repeated steps overwrite."""
+
+    step: Count = Field(description="optimiser steps done")
+    epoch: NonNegativeFloat = Field(description="epochs done, fractions included")
+    validation_accuracy: Fraction
+    loss: NonNegativeFloat | None = None
+
+
+class Heartbeat(Strict):
+    """Renews the lease and carries measurements since the last one."""
+
+    reports: Annotated[list[Measurement], Field(max_length=10_000)] = []
+    fraction: Fraction | None = Field(None, description="of the training done")
+
+
+class HeartbeatAnswer(Lenient):
+    """What the worker is to do next."""
+
+    command: Command
+    expires_at: datetime
+
+
+class Memory(Strict):
+    """Training memory in bytes: measured by a named method, the analytic figure beside it, resident data apart."""
+
+    peak_bytes: Count
+    method: Annotated[str, StringConstraints(max_length=100)]
+    analytic_bytes: Count
+    resident_bytes: Count
+
+
+class TrainingOutcome(Strict):
+    """What a trial or a fit brings back."""
+
+    outcome: Literal["complete", "pruned", "diverged"]
+    validation_accuracy: Fraction
+    training_accuracy: Fraction
+    checkpoint: Digest | None = Field(None, description="the uploaded stage checkpoint; required when complete")
+    epochs: NonNegativeFloat
+    training_seconds: NonNegativeFloat
+    feature_seconds: NonNegativeFloat = Field(description="producing the stage's input features once, charged in full")
+    evaluation_seconds: NonNegativeFloat
+    total_seconds: NonNegativeFloat = Field(description="wall time of the attempt, everything included")
+    memory: Memory
+    curve: Annotated[list[Measurement], Field(max_length=100_000)] = []
+    provenance: dict[Name, Note] = {}
+
+
+class EvaluationOutcome(Strict):
+    """What an evaluation brings back."""
+
+    outcome: Literal["evaluated"]
+    test_accuracy: Fraction
+    images: PositiveInt
+    total_seconds: NonNegativeFloat
+    provenance: dict[Name, Note] = {}
+
+
+Outcome = Annotated[TrainingOutcome | EvaluationOutcome, Field(discriminator="outcome")]
+
+
+class TaskResult(Strict):
+    """The result of an attempt. Sending the same again is answered the same; another one is refused."""
+
+    result: Outcome
+
+
+class ResultAccepted(Lenient):
+    """The result is stored; it will never be counted twice."""
+
+    task: UUID
+    attempt: int
+    repeated: bool
+
+
+class TaskFailure(Strict):
+    """An attempt that ended without a result, told by the worker itself."""
+
+    reason: FailureReason
+    message: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00]*$")]
+    log: Text = ""
+    seconds: NonNegativeFloat = 0.0
+
+
+class FailureAccepted(Lenient):
+    """Whether the task will be tried again."""
+
+    task: UUID
+    attempt: int
+    state: Literal["ready", "failed", "cancelled"]
+
+
+class StoredArtifact(Lenient):
+    """An artifact the server holds, named by its SHA-256."""
+
+    sha256: Digest
+    size: int

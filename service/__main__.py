@@ -1,0 +1,132 @@
+"""``python -m service``: the server until SIGTERM or Ctrl-C."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from service.api.bell import Bell
+from service.app import StartError, create_app
+from service.logging import configure_logging
+from service.settings import Settings, SettingsError
+
+GRACE_SECONDS = 10
+_HEADER_BYTES = 16 * 1024
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says where it serves, and lets streams end themselves as soon as it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, bell: Bell, url: str, home: Path) -> None:
+        super().__init__(config)
+        self._bell, self._url, self._home = bell, url, home
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Announce the address once requests are answered, to people and to clients on this machine."""
+        await super().startup(sockets)
+        if self.started:
+            (self._home / "connection.json").write_text(json.dumps({"url": self._url, "pid": os.getpid()}) + "\n")
+            print(f"stagetune serves {self._url}", flush=True)  # noqa: T201
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ask to stop; the second Ctrl-C does not wait for requests."""
+        self._bell.close()
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Serve; the exit code is 0 after a stop that was asked for and 1 when the server cannot start."""
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        return _fail(str(error))
+    configure_logging(settings.log_level, settings.log_format)
+    with _stopped_by_signals():
+        try:
+            listening = _listen(settings.host, settings.port)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            address = f"{settings.host}:{settings.port}"
+            return _fail(f"cannot listen on {address}: {reason}; STAGETUNE_PORT=0 takes a free port")
+        with listening:
+            return _serve(settings, listening)
+
+
+def _serve(settings: Settings, listening: socket.socket) -> int:
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        h11_max_incomplete_event_size=_HEADER_BYTES,
+    )
+    url = _url(settings.host, listening.getsockname()[1])
+    server = Server(config, app.state.bell, url, settings.home)
+    # A failed start is told below in one line; uvicorn would add two tracebacks.
+    logging.getLogger("uvicorn.error").addFilter(lambda _: server.started)
+    try:
+        asyncio.run(server.serve(sockets=[listening]))
+    except SystemExit:
+        failure = app.state.start_failure
+        return _fail(str(failure) if isinstance(failure, StartError) else f"the server did not start: {failure!r}")
+    finally:
+        _forget(settings.home)
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The socket to serve on, taken before anything else is started."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)
+
+
+def _url(host: str, port: int) -> str:
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{name}:{port}"
+
+
+def _forget(home: Path) -> None:
+    """Remove the announcement if it is still this server's."""
+    path = home / "connection.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if json.loads(path.read_text())["pid"] == os.getpid():
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Uvicorn raises the signal that stopped it once more; here a stop that was asked for is a success."""
+
+    def stopped(_: int, __: FrameType | None) -> None:
+        return
+
+    previous = {sig: signal.signal(sig, stopped) for sig in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for sig, handler in previous.items():
+            signal.signal(sig, handler)
+
+
+def _fail(message: str) -> int:
+    print(f"stagetune: {message}", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Every error answer is problem+json (RFC 9457); which status a problem type has stands here and nowhere else."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from contract.problems import Fault, Problem, ProblemType
+from service.api.faults import faults_of
+from service.domain.errors import InvalidSubmission, StagetuneError
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+STATUS: Mapping[ProblemType, int] = {
+    "malformed-body": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "not-found": 404,
+    "method-not-allowed": 405,
+    "conflict": 409,
+    "lease-lost": 409,
+    "body-too-large": 413,
+    "invalid-submission": 422,
+    "invalid-request": 422,
+    "result-conflict": 422,
+    "digest-mismatch": 422,
+    "invalid-artifact": 422,
+    "unknown-dataset": 422,
+    "too-many-requests": 429,
+    "internal-error": 500,
+    "database-unavailable": 503,
+    "storage-full": 507,
+}
+TITLES: Mapping[ProblemType, str] = {
+    "malformed-body": "The body cannot be read",
+    "unauthenticated": "Who is asking is not known",
+    "forbidden": "Not allowed",
+    "not-found": "There is no such thing",
+    "method-not-allowed": "This address does not take this method",
+    "conflict": "The state of the thing does not allow this",
+    "lease-lost": "The attempt was superseded",
+    "body-too-large": "The body is too large",
+    "invalid-submission": "The submission cannot be run as it is",
+    "invalid-request": "The request does not have the published form",
+    "result-conflict": "Another result was accepted before",
+    "digest-mismatch": "The bytes are not what their name says",
+    "invalid-artifact": "Not a checkpoint",
+    "unknown-dataset": "The data set is not known",
+    "too-many-requests": "Too many requests",
+    "internal-error": "Something went wrong in the server",
+    "database-unavailable": "The database does not answer",
+    "storage-full": "No space left",
+}
+RETRY_SECONDS = 2
+# Problems of requests that never reached a route.
+_BY_STATUS: Mapping[int, ProblemType] = {
+    400: "malformed-body", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
+    413: "body-too-large", 422: "invalid-request", 429: "too-many-requests",
+}  # fmt: skip
+
+
+def problem(
+    code: ProblemType,
+    detail: str,
+    faults: Iterable[Fault] = (),
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """An error answer; ``status`` only where HTTP itself demands another one than the table."""
+    status = status or STATUS[code]
+    body = Problem(type=f"/problems/{code}", title=TITLES[code], status=status, detail=detail, faults=list(faults))
+    extra = dict(headers or {})
+    if code == "unauthenticated":
+        extra.setdefault("WWW-Authenticate", "Bearer")
+    if code in ("database-unavailable", "too-many-requests"):
+        extra.setdefault("Retry-After", str(RETRY_SECONDS))
+    return JSONResponse(body.model_dump(), status_code=status, headers=extra, media_type=MEDIA_TYPE)
+
+
+def responses(*codes: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI's description of the problems a route may answer with, beside those that any route may."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        known = described.setdefault(STATUS[code], {"model": Problem, "description": ""})
+        known["description"] = " / ".join(filter(None, (known["description"], f"{code}: {TITLES[code]}")))
+    return described
+
+
+def install(app: FastAPI) -> None:
+    """Answer everything that goes wrong in ``app`` with a problem."""
+    app.add_exception_handler(StagetuneError, _stagetune_error)
+    app.add_exception_handler(RequestValidationError, _invalid_request)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _internal_error)
+
+
+def of_error(error: StagetuneError) -> JSONResponse:
+    """The problem of a domain error; a code without a status would be a mistake of ours, not of the client."""
+    if error.code not in STATUS:
+        log.error("no status for problem type %s", error.code)
+        return problem("internal-error", "the server met an error it has no name for")
+    found = error.faults if isinstance(error, InvalidSubmission) else ()
+    faults = [Fault(path=printable(fault.path), message=printable(fault.message)) for fault in found]
+    return problem(error.code, printable(error.message), faults)  # type: ignore[arg-type]
+
+
+def printable(text: str) -> str:
+    """Text that any JSON encoder takes: lone surrogates, which a client may have sent, become question marks."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _stagetune_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StagetuneError)
+    return of_error(error)
+
+
+def _invalid_request(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        return problem("malformed-body", "the body is not JSON")
+    return problem("invalid-request", "the request does not have the published form", faults_of(error.errors()))
+
+
+def _http_exception(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = _BY_STATUS.get(error.status_code, "invalid-request" if error.status_code < 500 else "internal-error")
+    detail = {
+        "not-found": "nothing is at this address",
+        "method-not-allowed": "see the Allow header for the methods this address takes",
+        "body-too-large": "the body is larger than this address takes",
+        "malformed-body": "the body is not JSON, or nested too deeply",
+    }.get(code, HTTPStatus(error.status_code).phrase)
+    return problem(code, detail, status=error.status_code, headers=error.headers)
+
+
+def _internal_error(_: Request, __: Exception) -> JSONResponse:
+    # Starlette raises the error again after this answer, so that the server logs it with its traceback.
+    return problem("internal-error", "the server failed at this request; its log has the reason")

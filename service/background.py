@@ -1,0 +1,138 @@
+"""The server's own work between requests: the planner and the reaper, each a thread.
+
+Several servers may share a database: each pass runs under an advisory lock, so that only one of them does it.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from service.domain.errors import DatabaseUnavailable
+from service.domain.projection import ProjectedStudy
+from service.domain.space import Suggest
+from service.settings import Settings
+from service.storage import Storage, experiments
+from service.tuning.suggest import blind
+from service.usecases.advance_experiment import advance_experiment
+from service.usecases.project_studies import project_studies
+from service.usecases.reap_leases import reap_leases
+from service.usecases.suggest_trials import suggest_trials
+
+logger = logging.getLogger(__name__)
+LONGEST_BACKOFF_SECONDS = 5.0
+JOIN_SECONDS = 10.0
+
+
+class Projection(Protocol):
+    """Shows searches in Optuna's tables; repeating it changes nothing."""
+
+    def sync(self, study: ProjectedStudy) -> object: ...
+
+
+class Loop:
+    """Calls ``work`` every ``seconds`` and at every wake, until stopped; a failure is logged and tried again."""
+
+    def __init__(self, name: str, work: Callable[[], None], seconds: float) -> None:
+        self._name, self._work, self._seconds = name, work, seconds
+        self._woken, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Work soon. Safe from any thread; wakes during a pass make one more."""
+        self._woken.set()
+
+    def stop(self) -> None:
+        """End after the pass that is under way, and wait for it a while."""
+        self._stopping.set()
+        self._woken.set()
+        if self._thread.ident is not None:
+            self._thread.join(JOIN_SECONDS)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            self._woken.clear()
+            try:
+                self._work()
+                failures = 0
+            except DatabaseUnavailable as error:
+                failures += 1
+                logger.warning("%s: %s", self._name, error.message)
+            except Exception:
+                failures += 1
+                logger.exception("%s failed and will try again", self._name)
+            if failures:
+                # Wakes do not shorten this: requests arrive all the time, and the database may need its peace.
+                self._stopping.wait(min(self._seconds * 2.0**failures, LONGEST_BACKOFF_SECONDS))
+            else:
+                self._woken.wait(self._seconds)
+
+
+class Background:
+    """Planner and reaper of one server."""
+
+    def __init__(
+        self,
+        store: Storage,
+        suggest: Suggest,
+        projection: Projection,
+        settings: Settings,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``changed`` is called when there may be new tasks, to wake those who wait for one."""
+        self._store, self._suggest, self._projection = store, suggest, projection
+        self._settings, self._changed = settings, changed
+        self._planner = Loop("planner", self.plan, settings.planner_seconds)
+        self._reaper = Loop("reaper", self.reap, settings.reaper_seconds)
+
+    def start(self) -> None:
+        self._planner.start()
+        self._reaper.start()
+
+    def wake(self) -> None:
+        """A submission or a result has come: plan now."""
+        self._planner.wake()
+
+    def stop(self) -> None:
+        self._planner.stop()
+        self._reaper.stop()
+
+    def plan(self) -> None:
+        """One pass: move experiments on, ask ahead, show the studies."""
+        with self._store.exclusive("planner") as alone:
+            if not alone:
+                return
+            with self._store.reading() as tx:
+                running = experiments.running(tx)
+            for experiment in running:
+                try:
+                    advance_experiment(self._store, experiment)
+                except DatabaseUnavailable:
+                    raise
+                except Exception:
+                    # An experiment that cannot go on must not keep the others from it.
+                    logger.exception("experiment %s cannot be moved on", experiment)
+            alive = self._settings.lease_seconds
+            suggest_trials(self._store, self._suggest, blind, alive, self._changed)
+            self._changed()
+            project_studies(self._store, self._projection.sync)
+
+    def reap(self) -> None:
+        """One pass over the leases."""
+        with self._store.exclusive("reaper") as alone:
+            if not alone:
+                return
+            settings = self._settings
+            # The shortest outage in which a lease may run out because nobody could renew it; late turns are none.
+            outage = max(settings.lease_seconds - settings.heartbeat_seconds, 3 * settings.reaper_seconds)
+            if reap_leases(self._store, settings.lease_seconds, settings.max_strikes, outage):
+                self._planner.wake()
+                self._changed()

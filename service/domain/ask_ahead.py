@@ -1,0 +1,47 @@
+"""How far ahead of the workers trials are suggested: enough to keep them busy, and no guess that can wait."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSearch:
+    """An open search of a running experiment whose data set a live worker holds.
+
+    ``asked`` trials were suggested of ``budget``, ``pending`` of them are not finished. Suggestions with an ordinal
+    below ``blind`` do not learn from results (start points, Sobol points), so nothing is lost by asking them early.
+    """
+
+    key: str
+    budget: int
+    asked: int
+    pending: int
+    blind: int = 0
+
+
+def searches_to_ask(searches: Iterable[OpenSearch], slots: int, workers: int, other_tasks: int = 0) -> tuple[str, ...]:
+    """Keys of the searches that get a suggestion now, in order; a key may stand there several times.
+
+    First every slot of the live workers gets a task; then one more a worker lies ready, so that a slot that becomes
+    free need not wait. The latter only from searches that need no result they could still get: a lone search on one
+    slot is asked when its trial before has finished. Suggestions are spread over the searches with the fewest pending
+    trials, then in the order given. ``other_tasks`` are ready or leased fits and evaluations.
+    """
+    open_now = list(searches)
+    pending = other_tasks + sum(search.pending for search in open_now)
+    chosen: list[str] = []
+    while workers > 0 and pending < slots + workers:
+        ahead = pending >= slots
+        candidates = [
+            index
+            for index, search in enumerate(open_now)
+            if search.asked < search.budget and (not ahead or search.pending == 0 or search.asked < search.blind)
+        ]
+        if not candidates:
+            break
+        index = min(candidates, key=lambda candidate: (open_now[candidate].pending, candidate))
+        search = open_now[index]
+        open_now[index] = replace(search, asked=search.asked + 1, pending=search.pending + 1)
+        chosen.append(search.key)
+        pending += 1
+    return tuple(chosen)

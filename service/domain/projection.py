@@ -1,0 +1,38 @@
+"""What Optuna's own tables are to show of our searches: the projection's input, one study a search."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from service.domain.space import Point, Space
+from service.domain.states import TrialOrigin, TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectedTrial:
+    """A trial as Optuna shall have it; ``id`` is ours and finds it again.
+
+    ``value`` is the validation accuracy that enters the model: the last one of a pruned trial, chance of a diverged
+    one, None without any. ``reports`` are (step, validation accuracy).
+    """
+
+    id: str
+    ordinal: int
+    point: Point
+    origin: TrialOrigin
+    state: TrialState
+    value: float | None
+    reports: tuple[tuple[int, float], ...]
+    diverged: bool
+    suggested_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectedStudy:
+    """A search as an Optuna study: maximise the validation accuracy in ``space``, which holds all of its points."""
+
+    name: str
+    space: Space
+    trials: tuple[ProjectedTrial, ...]
+    user_attrs: Mapping[str, str] = field(default_factory=dict)

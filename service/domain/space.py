@@ -1,0 +1,84 @@
+"""Points and spaces of hyperparameters, both axes logarithmic."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from service.domain.states import Sampler, TrialOrigin, TrialState
+
+PARAMETERS = ("learning_rate", "regularization")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Hyperparameters of a stage; a regularization r is the weight decay r on weights."""
+
+    learning_rate: float
+    regularization: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Closed interval, low < high, searched on a log scale."""
+
+    low: float
+    high: float
+
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """The search space of a stage."""
+
+    learning_rate: Interval
+    regularization: Interval
+
+    def holds(self, point: Point) -> bool:
+        return self.learning_rate.holds(point.learning_rate) and self.regularization.holds(point.regularization)
+
+
+DEFAULT_SPACE = Space(Interval(1e-4, 0.2), Interval(1e-6, 0.1))
+# Random exponential search is unbounded in the paper; a float needs some end, and this one is ten decades away.
+EXPONENTIAL_SPACE = Space(Interval(1e-14, 1e6), Interval(1e-10, 1e10))
+
+
+@dataclass(frozen=True, slots=True)
+class PastTrial:
+    """What a sampler may know of an earlier trial of the same search.
+
+    ``value`` is the validation accuracy it enters the model with: its last one when pruned, chance when diverged,
+    None while it runs or when it failed.
+    """
+
+    ordinal: int
+    point: Point
+    origin: TrialOrigin
+    state: TrialState
+    value: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """A point and where it comes from."""
+
+    point: Point
+    origin: TrialOrigin
+
+
+@dataclass(frozen=True, slots=True)
+class SearchBrief:
+    """All that suggestions of one search depend on beside its past trials."""
+
+    key: str
+    sampler: Sampler
+    space: Space
+    trials: int
+    start_points: tuple[Suggestion, ...]
+    initial: Point
+
+
+class Suggest(Protocol):
+    """Draws the suggestion with an ordinal; the same inputs give the same point."""
+
+    def __call__(self, brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion: ...

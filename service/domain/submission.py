@@ -1,0 +1,243 @@
+"""From a submission to an ExperimentSpec: defaults filled in, all faults found at once."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from service.domain.errors import Fault, InvalidSubmission
+from service.domain.experiment import (
+    Dataset,
+    ExperimentSpec,
+    Limits,
+    Phase,
+    Recipe,
+    SearchSettings,
+    Split,
+    Variant,
+)
+from service.domain.layers import Architecture, Layer
+from service.domain.notation import parse
+from service.domain.quantities import parse_duration, parse_size
+from service.domain.shapes import parameters, resolve
+from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, PARAMETERS, Interval, Point, Space
+from service.domain.states import Learning, Sampler
+
+MAX_PARAMETERS = 10**10
+MAX_STAGE_TRAININGS = 5_000
+
+Document = Mapping[str, Any]
+
+
+def build_spec(document: Document, dataset: Dataset) -> ExperimentSpec:
+    """Understand a submission as plain values, in the form that ``contract.Submission`` dumps, against its data set.
+
+    Raises InvalidSubmission with every fault that can be seen from outside, not only the first.
+    """
+    faults: list[Fault] = []
+    split = _split(document["dataset"], dataset, faults)
+    recipe = _recipe(document["training"])
+    if not faults and recipe.batch_size > split.train:
+        message = f"{recipe.batch_size:,} is more than the {split.train:,} training images: lower it"
+        faults.append(Fault("training.batch_size", message))
+    architectures = _architectures(document["architectures"], dataset, faults)
+    variants = _variants(document, architectures, faults)
+    phases = tuple(Phase(phase["epochs"], phase["trials"]) for phase in document["phases"])
+    search = _search(document["search"], phases, faults)
+    seeds = tuple(document["seeds"])
+    for index, seed in enumerate(seeds):
+        if seed in seeds[:index]:
+            faults.append(Fault(f"seeds[{index}]", f"{seed} stands there already: take another seed or leave it out"))
+    limits = _limits(document["limits"], faults)
+    _refuse_oversized(document, variants, faults)
+    if faults:
+        raise InvalidSubmission(faults)
+    return ExperimentSpec(
+        name=document["name"],
+        dataset=dataset,
+        split=split,
+        architectures=architectures,
+        variants=variants,
+        phases=phases,
+        search=search,
+        recipe=recipe,
+        seeds=seeds,
+        limits=limits,
+        priority=document["priority"],
+        reuse=document["reuse"],
+    )
+
+
+def _split(choice: Document, dataset: Dataset, faults: list[Fault]) -> Split:
+    tenth = max(1, dataset.train // 10)
+    train, validation = choice["train"], choice["validation"]
+    if train is None:
+        validation = tenth if validation is None else validation
+        train = dataset.train - validation
+    elif validation is None:
+        validation = min(tenth, dataset.train - train)
+    have = f"{dataset.name} has {dataset.train:,} training images"
+    if choice["train"] is not None and choice["validation"] is not None and train + validation > dataset.train:
+        message = f"{have}; train + validation = {train + validation:,}: lower one of them"
+        faults.append(Fault("dataset", message))
+    elif train < 1:
+        faults.append(
+            Fault("dataset.validation", f"{have}; {validation:,} for validation leave none to train on: lower it")
+        )
+    elif validation < 1:
+        faults.append(Fault("dataset.train", f"{have}; {train:,} to train on leave none for validation: lower it"))
+    return Split(train, validation, choice["preprocessing"])
+
+
+def _architectures(choice: Mapping[str, list[str]], dataset: Dataset, faults: list[Fault]) -> tuple[Architecture, ...]:
+    """One with faults stays without stages, so that variants still find it."""
+    understood: list[Architecture] = []
+    names: dict[str, str] = {}
+    for name, stages in choice.items():
+        path = f"architectures.{name}"
+        same = names.setdefault(_folded(name), name)
+        if same != name:
+            faults.append(Fault(path, f"differs from {same!r} only in case or spaces: rename one of them"))
+        found: list[Fault] = []
+        layers: list[tuple[Layer, ...]] = []
+        for index, text in enumerate(stages):
+            try:
+                layers.append(parse(text, f"{path}[{index}]"))
+            except InvalidSubmission as error:
+                found.extend(error.faults)
+                layers.append(())
+        try:
+            # A stage that cannot be read lets everything pass: what does not fit behind it never would.
+            resolved = resolve(layers, dataset.shape, path)
+        except InvalidSubmission as error:
+            found.extend(error.faults)
+        else:
+            for index, stage in enumerate(() if found else resolved):
+                count = parameters(stage, dataset.classes)
+                if count > MAX_PARAMETERS:
+                    message = f"{count:,} parameters, at most {MAX_PARAMETERS:,} are accepted: take fewer filters"
+                    found.append(Fault(f"{path}[{index}]", message))
+        faults.extend(found)
+        understood.append(Architecture(name, () if found else tuple(layers)))
+    return tuple(understood)
+
+
+def _variants(document: Document, architectures: tuple[Architecture, ...], faults: list[Fault]) -> tuple[Variant, ...]:
+    stages = {name: len(texts) for name, texts in document["architectures"].items()}
+    if document["variants"] is None:
+        return tuple(
+            Variant(architecture.name, learning)
+            for architecture in architectures
+            for learning in (Learning.TOTAL, Learning.PARTIAL)
+            if learning is Learning.TOTAL or stages[architecture.name] > 1
+        )
+    chosen: list[Variant] = []
+    for index, choice in enumerate(document["variants"]):
+        path = f"variants[{index}]"
+        variant = Variant(choice["architecture"], Learning(choice["learning"]))
+        if variant.architecture not in stages:
+            faults.append(Fault(f"{path}.architecture", _unknown(variant.architecture, list(stages))))
+        elif variant.learning is Learning.PARTIAL and stages[variant.architecture] == 1:
+            message = f"{variant.architecture} has one stage, so partial learning is total learning: write total"
+            faults.append(Fault(f"{path}.learning", message))
+        elif variant in chosen:
+            message = f"{variant.label} stands at variants[{chosen.index(variant)}] already: leave one out"
+            faults.append(Fault(path, message))
+        chosen.append(variant)
+    return tuple(chosen)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    folded = {_folded(candidate): candidate for candidate in known}
+    close = get_close_matches(_folded(name), folded, n=1)
+    if close:
+        return f"there is no architecture {name!r}: did you mean {folded[close[0]]!r}?"
+    listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
+    return f"there is no architecture {name!r}: write one of {listed}"
+
+
+def _folded(name: str) -> str:
+    return "".join(name.split()).casefold()
+
+
+def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) -> SearchSettings:
+    sampler = Sampler(choice["sampler"])
+    exponential = sampler is Sampler.RANDOM_EXPONENTIAL
+    space = EXPONENTIAL_SPACE if exponential else DEFAULT_SPACE
+    if choice["space"] is not None:
+        space = Space(
+            *(
+                Interval(float(choice["space"][axis]["low"]), float(choice["space"][axis]["high"]))
+                for axis in PARAMETERS
+            )
+        )
+    enqueue = tuple(_point(point) for point in choice["enqueue"])
+    initial = _point(choice["initial"])
+    for index, point in enumerate(enqueue):
+        faults.extend(_outside(point, space, f"search.enqueue[{index}]"))
+        if point in enqueue[:index]:
+            message = f"repeats search.enqueue[{enqueue.index(point)}]: leave one out"
+            faults.append(Fault(f"search.enqueue[{index}]", message))
+    if exponential:
+        faults.extend(_outside(initial, space, "search.initial"))
+        if enqueue:
+            message = "random-exponential tries search.initial first and nothing else: put the point there"
+            faults.append(Fault("search.enqueue", message))
+    fewest = min(phases, key=lambda phase: phase.trials)
+    if len(enqueue) > fewest.trials:
+        path = f"phases[{phases.index(fewest)}].trials"
+        message = f"{fewest.trials:,} trials cannot try the {len(enqueue):,} points of search.enqueue: raise it"
+        faults.append(Fault(path, message))
+    return SearchSettings(sampler, space, enqueue, initial)
+
+
+def _point(choice: Document) -> Point:
+    return Point(float(choice["learning_rate"]), float(choice["regularization"]))
+
+
+def _outside(point: Point, space: Space, path: str) -> list[Fault]:
+    faults = []
+    for axis in PARAMETERS:
+        interval: Interval = getattr(space, axis)
+        value: float = getattr(point, axis)
+        if not interval.holds(value):
+            message = f"{value:g} lies outside the search space {interval.low:g} to {interval.high:g}"
+            faults.append(Fault(f"{path}.{axis}", f"{message}: change it or widen search.space.{axis}"))
+    return faults
+
+
+def _recipe(choice: Document) -> Recipe:
+    return Recipe(
+        batch_size=choice["batch_size"],
+        optimizer=choice["optimizer"],
+        momentum=float(choice["momentum"]),
+        precision=choice["precision"],
+        initialization=choice["initialization"],
+        head=choice["head"],
+        standardize_inputs=choice["standardize_inputs"],
+    )
+
+
+def _limits(choice: Document, faults: list[Fault]) -> Limits:
+    memory: int | None = None
+    time: float | None = None
+    try:
+        memory = None if choice["memory"] is None else parse_size(choice["memory"])
+    except ValueError as error:
+        faults.append(Fault("limits.memory", str(error)))
+    try:
+        time = None if choice["time"] is None else parse_duration(choice["time"])
+    except ValueError as error:
+        faults.append(Fault("limits.time", str(error)))
+    return Limits(memory, time)
+
+
+def _refuse_oversized(document: Document, variants: tuple[Variant, ...], faults: list[Fault]) -> None:
+    stages = {name: len(texts) for name, texts in document["architectures"].items()}
+    partial = sum(stages.get(variant.architecture, 1) for variant in variants if variant.learning is Learning.PARTIAL)
+    total = sum(1 for variant in variants if variant.learning is Learning.TOTAL)
+    trainings = (partial + total) * len(document["phases"])
+    if trainings > MAX_STAGE_TRAININGS:
+        message = (
+            f"{trainings:,} stage trainings over all variants and phases, at most {MAX_STAGE_TRAININGS:,} are accepted"
+        )
+        faults.append(Fault("architectures", f"{message}: split the experiment"))

@@ -1,0 +1,210 @@
+"""What is told of experiments, searches, trials, workers and data sets, in the fields of ``contract.experiments``."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from service.domain.experiment import ExperimentSpec
+from service.domain.layers import Shape
+from service.domain.notation import write
+from service.domain.plan import Plan
+from service.domain.space import Point
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedSearchView:
+    """A node of the prefix tree before anything runs; ``parent`` is a name as well."""
+
+    name: str
+    phase: int
+    depth: int
+    stage: str
+    parent: str | None
+    used_by: tuple[str, ...]
+    epochs: int
+    trials: int
+    input_shape: Shape
+    output_shape: Shape
+    parameters: int
+    multiply_adds: int
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """Dry run of a submission."""
+
+    name: str
+    variants: tuple[str, ...]
+    searches: tuple[PlannedSearchView, ...]
+    stage_trainings_without_sharing: int
+    trials: int
+    fits: int
+    evaluations: int
+    multiply_adds: int
+    estimated_seconds: float | None
+
+
+def view_plan(
+    spec: ExperimentSpec, plan: Plan, reused: Collection[str] = (), estimated_seconds: float | None = None
+) -> PlanView:
+    """The plan for people; ``reused`` are the keys of searches that exist already."""
+    labels = [variant.label for variant in spec.variants]
+    names = {search.key: search.name for search in plan.searches}
+    return PlanView(
+        name=spec.name,
+        variants=tuple(labels),
+        searches=tuple(
+            PlannedSearchView(
+                name=search.name,
+                phase=search.phase,
+                depth=search.depth,
+                stage=write(search.stage.layers),
+                parent=None if search.parent is None else names[search.parent],
+                used_by=tuple(labels[index] for index in search.used_by),
+                epochs=search.budget.epochs,
+                trials=search.budget.trials,
+                input_shape=search.stage.input_shape,
+                output_shape=search.stage.output_shape,
+                parameters=search.parameters,
+                multiply_adds=search.multiply_adds,
+                reused=search.key in reused,
+            )
+            for search in plan.searches
+        ),
+        stage_trainings_without_sharing=plan.stage_trainings_without_sharing,
+        trials=plan.trials,
+        fits=plan.fits,
+        evaluations=plan.evaluations,
+        multiply_adds=plan.multiply_adds,
+        estimated_seconds=estimated_seconds,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentSummary:
+    """A line of the list; ``trials`` is the budget over all searches."""
+
+    id: UUID
+    name: str
+    dataset: str
+    state: str
+    created_at: datetime
+    finished_at: datetime | None
+    variants: int
+    searches: int
+    searches_decided: int
+    trials: int
+    trials_finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentPage:
+    """A page of the list, newest first; ``next`` is the cursor of the next one."""
+
+    items: tuple[ExperimentSummary, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchView:
+    """A stage search and how far it is."""
+
+    id: UUID
+    name: str
+    stage: str
+    phase: int
+    depth: int
+    state: str
+    parent: UUID | None
+    used_by: tuple[str, ...]
+    epochs: int
+    trials: int
+    finished: int
+    running: int
+    failed: int
+    best_accuracy: float | None
+    incumbent: Point | None
+    reused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentView(ExperimentSummary):
+    """An experiment with its searches."""
+
+    submission: Mapping[str, object]
+    stage_searches: tuple[SearchView, ...]
+    fits: int
+    fits_finished: int
+    evaluations: int
+    evaluations_finished: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrialView:
+    """A trial of a stage search; ``reports`` are (epoch, validation accuracy)."""
+
+    id: UUID
+    ordinal: int
+    origin: str
+    state: str
+    hyperparameters: Point
+    validation_accuracy: float | None
+    training_accuracy: float | None
+    diverged: bool
+    attempt: int
+    worker: str | None
+    training_seconds: float | None
+    reports: tuple[tuple[float, float], ...]
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker and what it holds."""
+
+    id: UUID
+    name: str
+    device: str
+    slots: int
+    state: str
+    registered_at: datetime
+    last_seen_at: datetime
+    leases: int
+    datasets: tuple[str, ...]
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """A data set that can be submitted against; without a digest nobody holds it yet."""
+
+    name: str
+    digest: str | None
+    shape: Shape
+    classes: int
+    train: int
+    test: int
+    held_by: int
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class PresetView:
+    """A submission that ships with the service."""
+
+    name: str
+    summary: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of an experiment's history."""
+
+    id: int
+    at: datetime
+    kind: str
+    data: Mapping[str, object]

@@ -1,0 +1,140 @@
+import { ask, badge, bar, bytes, cell, follow, make, moment, notice, number, percent, progress, scientific, seconds, show, small, table, workers } from "./common.js";
+
+const page = document.getElementById("experiment");
+const address = `/v1/experiments/${page.dataset.id}`;
+const quiet = new Set(["waiting", "running"]);
+const ended = new Set(["finished", "failed", "cancelled"]);
+
+function actions(state) {
+  const button = (verb, label, style, question) => make("button", {
+    type: "button", class: style, id: verb,
+    onclick: async (event) => {
+      if (question && !confirm(question)) return;
+      event.target.disabled = true;
+      try {
+        await ask(`${address}/${verb}`, { method: "POST" });
+        await look();
+      } catch (error) {
+        notice(error.message);
+      } finally {
+        event.target.disabled = false;
+      }
+    },
+  }, label);
+  if (ended.has(state)) return [];
+  return [
+    state === "paused" ? button("resume", "Resume", "primary") : button("pause", "Pause", ""),
+    button("cancel", "Cancel", "danger", "Cancel this experiment? What is finished stays; nothing more will be trained."),
+  ];
+}
+
+function tiles(item) {
+  const tile = (label, done, most, note) => make("div", { class: "tile" },
+    make("b", {}, `${done} / ${most}`), make("span", {}, note ? `${label} · ${note}` : label), bar(done, most, label));
+  const running = item.stage_searches.reduce((sum, search) => sum + search.running, 0);
+  return [
+    tile("Stage searches decided", item.searches_decided, item.searches),
+    tile("Trials", item.trials_finished, item.trials, running ? `${running} in training` : ""),
+    item.fits ? tile("Fits at other seeds", item.fits_finished, item.fits) : null,
+    tile("Test evaluations", item.evaluations_finished, item.evaluations),
+  ];
+}
+
+// Parents before children, and every child below its parent: [search, indentation].
+function tree(searches) {
+  const children = new Map();
+  for (const search of searches) {
+    const known = searches.some((other) => other.id === search.parent);
+    const parent = known ? search.parent : null;
+    children.set(parent, [...(children.get(parent) || []), search]);
+  }
+  const lines = [];
+  const walk = (parent, prefix) => {
+    const list = children.get(parent) || [];
+    list.forEach((search, index) => {
+      const last = index === list.length - 1;
+      lines.push([search, parent === null ? "" : `${prefix}${last ? "└─" : "├─"}`]);
+      walk(search.id, parent === null ? "" : `${prefix}${last ? "   " : "│  "}`);
+    });
+  };
+  walk(null, "");
+  return lines;
+}
+
+const epochs = (count) => `${count} epoch${count === 1 ? "" : "s"}`;
+
+function searches({ items }) {
+  const phases = new Set(items.map((search) => search.phase)).size;
+  const rows = tree(items).map(([search, branch]) => {
+    const extra = [search.running ? `${search.running} running` : "", search.failed ? `${search.failed} failed` : ""].filter(Boolean);
+    const name = page.dataset.dashboard && search.state !== "waiting"
+      ? make("a", { href: `/studies/${encodeURIComponent(search.name)}`, title: `${search.name} in optuna-dashboard` }, search.stage)
+      : make("span", { title: search.name }, search.stage);
+    const facts = [phases > 1 ? `phase ${search.phase + 1}, ${epochs(search.epochs)}` : "", search.reused ? "taken over" : ""].filter(Boolean);
+    return make("tr", {},
+      make("th", { scope: "row" }, make("div", { class: "node" }, branch ? make("span", { class: "branch" }, branch) : null,
+        make("div", {}, name, facts.length ? small(facts.join(" · ")) : null))),
+      cell(badge(search.state)),
+      progress(search.finished, search.trials, extra.length ? ` · ${extra.join(" · ")}` : ""),
+      number(percent(search.best_accuracy)),
+      number(search.incumbent ? scientific(search.incumbent.learning_rate) : "–"),
+      number(search.incumbent ? scientific(search.incumbent.regularization) : "–"),
+      make("td", { class: "names" }, small(search.used_by.join(", "))));
+  });
+  return table(["Stage search", "State", "Trials", ">Best validation", ">Learning rate", ">Regularization", "Used by"], rows);
+}
+
+function interval(value) {
+  if (!value) return ["–"];
+  return value.low === null ? [percent(value.mean)] : [percent(value.mean), small(`${percent(value.low)} to ${percent(value.high)}`)];
+}
+
+function report(data) {
+  const phases = new Set(data.variants.map((line) => line.phase)).size > 1;
+  const lines = (kind, line, text) => make("td", { class: `${kind} lines` }, ...line.stages.map((stage) => make("div", {}, text(stage))));
+  const best = (axis) => Math.max(...data.variants.map((line) => line[axis]?.mean ?? -1));
+  const tops = { training_accuracy: best("training_accuracy"), validation_accuracy: best("validation_accuracy"), test_accuracy: best("test_accuracy") };
+  const accuracy = (line, axis) => make("td", { class: line[axis]?.mean === tops[axis] ? "number best" : "number" }, ...interval(line[axis]));
+  const rows = data.variants.map((line) => make("tr", {},
+    make("th", { scope: "row" }, line.architecture,
+      small([line.learning, phases ? `phase ${line.phase + 1}` : "", quiet.has(line.state) ? line.state : ""].filter(Boolean).join(" · ")),
+      quiet.has(line.state) || line.state === "complete" ? null : badge(line.state)),
+    lines("mono", line, (stage) => stage.stage),
+    lines("number", line, (stage) => scientific(stage.hyperparameters?.learning_rate)),
+    lines("number", line, (stage) => scientific(stage.hyperparameters?.regularization)),
+    accuracy(line, "training_accuracy"),
+    accuracy(line, "validation_accuracy"),
+    accuracy(line, "test_accuracy"),
+    number(seconds(line.training_seconds)),
+    number(seconds(line.search_seconds), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null),
+    number(bytes(line.memory_bytes), line.analytic_memory_bytes ? small(`${bytes(line.analytic_memory_bytes)} analytic`) : null)));
+  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Training time", ">Search time", ">Memory"];
+  const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
+  const gaps = data.gaps.map((gap) => make("li", {},
+    `${gap.total} minus ${gap.partial}${phases ? `, phase ${gap.phase + 1}` : ""}: `, make("b", {}, signed(gap.validation_points)),
+    " points on validation", ...(gap.test_points === null ? [] : [", ", make("b", {}, signed(gap.test_points)), " on test"]),
+    ` (standard error ${gap.standard_error_points.toFixed(1)})`));
+  return [
+    rows.length ? table(heads, rows) : make("p", { class: "quiet" }, "Rows appear as soon as the first stages are decided."),
+    gaps.length ? make("ul", { class: "gaps" }, ...gaps) : null,
+    data.notes.length ? make("ul", { class: "notes" }, ...data.notes.map((note) => make("li", {}, note))) : null,
+  ];
+}
+
+const look = follow(async () => {
+  const [item, table, connected] = await Promise.all([ask(address), ask(`${address}/report`), ask("/v1/workers")]);
+  document.title = `${item.name} · stagetune`;
+  show("name", [item.name, item.state], () => [make("span", {}, `${item.name} `), badge(item.state)]);
+  const budgets = new Set(item.stage_searches.map((search) => search.epochs));
+  show("facts", [item, table.wall_seconds], () => [[item.dataset, budgets.size === 1 ? `${epochs([...budgets][0])} a stage` : "", `submitted ${moment(item.created_at)}`,
+    item.finished_at ? `ended ${moment(item.finished_at)}` : "", table.wall_seconds === null ? "" : `wall time ${seconds(table.wall_seconds)}`,
+    table.seeds.length > 1 ? `${table.seeds.length} seeds` : "", `sampler ${table.sampler}`].filter(Boolean).join(" · ")]);
+  show("actions", item.state, actions);
+  show("waiting", item.notes, (notes) => notes.map((text) => make("p", { class: "notice" }, text)));
+  show("tiles", item, tiles);
+  show("report", table, report);
+  show("searches", { items: item.stage_searches }, searches);
+  show("workers", connected, workers);
+  show("submission", item.submission, (submission) => JSON.stringify(submission, null, 2));
+  return !ended.has(item.state) || item.evaluations_finished < item.evaluations;
+});

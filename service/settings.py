@@ -1,0 +1,132 @@
+"""Everything that can be set from outside, read once at start."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "STAGETUNE_"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the message is one line for a terminal."""
+
+
+def default_home() -> Path:
+    """Where state lives when STAGETUNE_HOME is not set."""
+    return Path.home() / ".stagetune"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server bound to ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Settings(BaseSettings):
+    """The server's settings; each is an environment variable with the prefix STAGETUNE_."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    home: Path = Field(default_factory=default_home, description="database, artifacts, tokens, caches")
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL; without it an embedded one runs in home")
+    database_password_file: Path | None = Field(None, description="file with the password that database_url leaves out")
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535, description="0 takes a free one")
+    allow_remote: bool = Field(False, description="permit a host other machines can reach")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="names and addresses, comma separated, under which browsers and workers reach the server"
+    )
+    threads: int = Field(16, ge=2, le=256, description="request threads, and connections of the database pool")
+
+    admin_token_file: Path = Field(Path(), description="default: home/admin-token")
+    worker_token_file: Path = Field(Path(), description="default: home/worker-token")
+    session_hours: float = Field(12, gt=0, le=24 * 90, description="how long a login to the page lasts")
+
+    lease_seconds: float = Field(45, ge=1, le=3600)
+    heartbeat_seconds: float = Field(10, ge=0.1, le=600)
+    reaper_seconds: float = Field(5, ge=0.1, le=600)
+    planner_seconds: float = Field(1, ge=0.05, le=60)
+    max_strikes: int = Field(3, ge=1, le=100)
+
+    artifact_bytes: int = Field(2 * 1024**3, ge=1024, description="largest artifact accepted")
+    dashboard: bool = Field(True, description="serve optuna-dashboard at /dashboard")
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment; ``overrides`` (command line options) win over it.
+
+        Raises SettingsError: one line naming the variables and what is wrong with them.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as error:
+            raise SettingsError("; ".join(_explain(item) for item in error.errors(include_url=False))) from None
+
+    @field_validator("allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        url = value.get_secret_value()
+        if not url.startswith(("postgresql://", "postgresql+", "postgres://")):
+            raise ValueError("only PostgreSQL works: postgresql://user@host:5432/name")
+        try:
+            urlsplit(url).port  # noqa: B018 - reading it checks it
+        except ValueError:
+            raise ValueError("its host or port cannot be read: postgresql://user@host:5432/name is the form") from None
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _token_files(cls, values: dict[str, Any]) -> dict[str, Any]:
+        home = Path(values.get("home") or default_home()).expanduser().absolute()
+        values.setdefault("admin_token_file", home / "admin-token")
+        values.setdefault("worker_token_file", home / "worker-token")
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.allow_remote and not is_loopback(self.host):
+            raise ValueError(
+                f"{PREFIX}HOST is {self.host}, which other machines can reach. Tokens guard every route, but travel "
+                f"unencrypted without a TLS proxy; set {PREFIX}ALLOW_REMOTE=1 if that is what you want"
+            )
+        if self.lease_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                f"{PREFIX}LEASE_SECONDS ({self.lease_seconds:g}) must be at least twice "
+                f"{PREFIX}HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}), or one late heartbeat loses a lease"
+            )
+        return self
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+
+def _explain(item: Any) -> str:
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{PREFIX}{str(item['loc'][0]).upper()}: {message}" if item["loc"] else message

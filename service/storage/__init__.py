@@ -1,0 +1,5 @@
+"""All SQLAlchemy: transactions, tables, and one repository per aggregate."""
+
+from service.storage.engine import Storage, Transaction
+
+__all__ = ["Storage", "Transaction"]

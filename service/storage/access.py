@@ -1,0 +1,110 @@
+"""Tokens, one-time codes and sessions; the database holds their hashes only."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from service.domain.access import Identity, Scope, TokenView
+from service.storage.engine import Transaction
+
+
+def add_token(tx: Transaction, token_id: UUID, hashed: str, name: str, scope: Scope, days: int) -> TokenView:
+    """Store a new token."""
+    row = tx.execute(
+        """
+        INSERT INTO token (id, hash, name, scope, expires_at)
+        VALUES (:id, :hash, :name, :scope, now() + make_interval(days => :days)) RETURNING *
+        """,
+        {"id": token_id, "hash": hashed, "name": name, "scope": scope, "days": days},
+    ).one()
+    return _token(row)
+
+
+def token_identity(tx: Transaction, hashed: str) -> Identity | None:
+    """Whose valid token it is."""
+    row = tx.execute(
+        "SELECT name, scope FROM token WHERE hash = :hash AND revoked_at IS NULL AND expires_at > now()",
+        {"hash": hashed},
+    ).one_or_none()
+    return None if row is None else Identity(row.name, Scope(row.scope))
+
+
+def note_use(tx: Transaction, hashed: str) -> None:
+    """Remember the last use, to the minute: not every request has to write."""
+    tx.execute(
+        """
+        UPDATE token SET last_used_at = now()
+        WHERE hash = :hash AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
+        """,
+        {"hash": hashed},
+    )
+
+
+def knows_token(tx: Transaction, hashed: str) -> bool:
+    """Whether there ever was such a token, valid or not."""
+    return tx.execute("SELECT 1 FROM token WHERE hash = :hash", {"hash": hashed}).one_or_none() is not None
+
+
+def tokens(tx: Transaction) -> tuple[TokenView, ...]:
+    """All tokens, newest first."""
+    return tuple(_token(row) for row in tx.execute("SELECT * FROM token ORDER BY created_at DESC, id"))
+
+
+def revoke_token(tx: Transaction, token_id: UUID) -> bool:
+    """End a token for ever; False when there is none."""
+    changed = tx.execute("UPDATE token SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id", {"id": token_id})
+    return changed.rowcount == 1
+
+
+def add_login_code(tx: Transaction, hashed: str, minutes: int) -> datetime:
+    """Store a one-time code and return its end. Old codes are swept out on the way."""
+    tx.execute("DELETE FROM login_code WHERE expires_at < now() - interval '1 day'")
+    expires_at: datetime = tx.execute(
+        "INSERT INTO login_code (hash, expires_at)"
+        " VALUES (:hash, now() + make_interval(mins => :minutes)) RETURNING expires_at",
+        {"hash": hashed, "minutes": minutes},
+    ).scalar_one()
+    return expires_at
+
+
+def use_login_code(tx: Transaction, hashed: str) -> bool:
+    """Use up a code; False when it is unknown, used or too old."""
+    used = tx.execute(
+        "UPDATE login_code SET used_at = now() WHERE hash = :hash AND used_at IS NULL AND expires_at > now()",
+        {"hash": hashed},
+    )
+    return used.rowcount == 1
+
+
+def add_session(tx: Transaction, hashed: str, hours: float) -> datetime:
+    """Start a session and return its end. Old sessions are swept out on the way."""
+    tx.execute("DELETE FROM session WHERE expires_at < now()")
+    expires_at: datetime = tx.execute(
+        "INSERT INTO session (hash, expires_at)"
+        " VALUES (:hash, now() + make_interval(secs => :seconds)) RETURNING expires_at",
+        {"hash": hashed, "seconds": hours * 3600},
+    ).scalar_one()
+    return expires_at
+
+
+def has_session(tx: Transaction, hashed: str) -> bool:
+    """Whether the session is valid."""
+    found = tx.execute("SELECT 1 FROM session WHERE hash = :hash AND expires_at > now()", {"hash": hashed})
+    return found.one_or_none() is not None
+
+
+def end_session(tx: Transaction, hashed: str) -> None:
+    """Log out."""
+    tx.execute("DELETE FROM session WHERE hash = :hash", {"hash": hashed})
+
+
+def _token(row: Any) -> TokenView:
+    return TokenView(
+        id=row.id,
+        name=row.name,
+        scope=Scope(row.scope),
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+    )

@@ -1,0 +1,225 @@
+"""Experiments and which searches they stand on."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+
+from service.domain.errors import NotFound
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import Plan
+from service.domain.states import ExperimentState
+from service.domain.views import ExperimentSummary
+from service.storage.codec import decode, encode
+from service.storage.engine import Transaction
+from service.storage.tables import experiment, experiment_search, experiment_turn
+
+# Which tasks an experiment ``e`` wants of a search through ``es``. Trials belong to the search; fits and evaluations
+# only to the experiments with that seed and, for evaluations, with a variant that ends there.
+WANTS = "(t.kind = 'trial' OR (t.seed = ANY(e.seeds) AND (t.kind <> 'evaluate' OR es.leaf)))"
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentRow:
+    """An experiment as stored."""
+
+    id: UUID
+    name: str
+    state: ExperimentState
+    submission: dict[str, Any]
+    spec: ExperimentSpec
+    plan: Plan
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A search inside an experiment."""
+
+    search_id: UUID
+    position: int
+    name: str
+    phase: int
+    used_by: tuple[str, ...]
+    leaf: bool
+    reused: bool
+
+
+def add(
+    tx: Transaction,
+    *,
+    experiment_id: UUID,
+    submission: dict[str, Any],
+    spec: ExperimentSpec,
+    plan: Plan,
+    body_digest: str,
+    key: str | None,
+) -> None:
+    """Insert a running experiment."""
+    tx.execute(
+        insert(experiment),
+        {
+            "id": experiment_id,
+            "name": spec.name,
+            "state": ExperimentState.RUNNING,
+            "submission": submission,
+            "spec": encode(spec),
+            "plan": encode(plan),
+            "seeds": list(spec.seeds),
+            "priority": spec.priority,
+            "idempotency_key": key,
+            "body_digest": body_digest,
+        },
+    )
+    tx.execute(insert(experiment_turn), {"experiment_id": experiment_id})
+
+
+def lock_key(tx: Transaction, key: str) -> tuple[UUID, str] | None:
+    """Take an idempotency key until the transaction ends; id and body digest of the experiment that has it already."""
+    tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('stagetune:submit:' || :key, 0))", {"key": key})
+    row = tx.execute("SELECT id, body_digest FROM experiment WHERE idempotency_key = :key", {"key": key}).one_or_none()
+    return None if row is None else (row.id, row.body_digest)
+
+
+def attach(tx: Transaction, experiment_id: UUID, members: Iterable[Membership]) -> None:
+    """Let an experiment stand on searches."""
+    tx.execute(
+        insert(experiment_search),
+        [
+            {
+                "experiment_id": experiment_id,
+                "search_id": member.search_id,
+                "position": member.position,
+                "name": member.name,
+                "phase": member.phase,
+                "used_by": list(member.used_by),
+                "leaf": member.leaf,
+                "reused": member.reused,
+            }
+            for member in members
+        ],
+    )
+
+
+def get(tx: Transaction, experiment_id: UUID, *, lock: bool = False) -> ExperimentRow:
+    """One experiment; with ``lock`` no one else changes its state until the transaction ends."""
+    suffix = " FOR NO KEY UPDATE" if lock else ""
+    row = tx.execute(f"SELECT * FROM experiment WHERE id = :id{suffix}", {"id": experiment_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no experiment {experiment_id}")
+    return ExperimentRow(
+        id=row.id,
+        name=row.name,
+        state=ExperimentState(row.state),
+        submission=row.submission,
+        spec=decode(ExperimentSpec, row.spec),
+        plan=decode(Plan, row.plan),
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+def memberships(tx: Transaction, experiment_id: UUID) -> list[Membership]:
+    """The experiment's searches in the order of its plan."""
+    rows = tx.execute(
+        "SELECT * FROM experiment_search WHERE experiment_id = :id ORDER BY position", {"id": experiment_id}
+    )
+    return [
+        Membership(row.search_id, row.position, row.name, row.phase, tuple(row.used_by), row.leaf, row.reused)
+        for row in rows
+    ]
+
+
+def set_state(tx: Transaction, experiment_id: UUID, state: ExperimentState) -> None:
+    """Change the state, with the time of the end where it is one."""
+    tx.execute(
+        "UPDATE experiment SET state = :state, finished_at = CASE WHEN :ended THEN now() END WHERE id = :id",
+        {"id": experiment_id, "state": state, "ended": state in ExperimentState.ended()},
+    )
+
+
+def lock_membership(tx: Transaction) -> None:
+    """One transaction at a time may attach experiments to searches or cancel what nobody is attached to."""
+    tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('stagetune:membership', 0))")
+
+
+def running(tx: Transaction) -> list[UUID]:
+    """Experiments that may move on, oldest first."""
+    return list(tx.execute("SELECT id FROM experiment WHERE state = 'running' ORDER BY created_at, id").scalars())
+
+
+def on_search(tx: Transaction, search: UUID) -> list[UUID]:
+    """Live experiments that stand on a search, in a fixed order."""
+    return list(
+        tx.execute(
+            "SELECT e.id FROM experiment e JOIN experiment_search es ON es.experiment_id = e.id"
+            " WHERE es.search_id = :search AND e.state IN ('running', 'paused') ORDER BY e.id",
+            {"search": search},
+        ).scalars()
+    )
+
+
+def page(
+    tx: Transaction, limit: int, before: tuple[datetime, UUID] | None, state: ExperimentState | None
+) -> list[ExperimentSummary]:
+    """Experiments, newest first, older than the one named by ``before``."""
+    return _summaries(
+        tx,
+        """
+        SELECT * FROM experiment
+        WHERE (CAST(:state AS text) IS NULL OR state = :state)
+          AND (CAST(:created_at AS timestamptz) IS NULL OR (created_at, id) < (:created_at, CAST(:id AS uuid)))
+        ORDER BY created_at DESC, id DESC LIMIT :limit
+        """,
+        {"limit": limit, "state": state, "created_at": before and before[0], "id": before and before[1]},
+    )
+
+
+def summary(tx: Transaction, experiment_id: UUID) -> ExperimentSummary:
+    """The list's line of one experiment."""
+    for row in _summaries(tx, "SELECT * FROM experiment WHERE id = :id", {"id": experiment_id}):
+        return row
+    raise NotFound(f"there is no experiment {experiment_id}")
+
+
+def _summaries(tx: Transaction, chosen: str, parameters: dict[str, object]) -> list[ExperimentSummary]:
+    rows = tx.execute(
+        f"""
+        SELECT e.id, e.name, e.spec #>> '{{dataset,name}}' AS dataset, e.state, e.created_at, e.finished_at,
+               jsonb_array_length(e.spec -> 'variants') AS variants, counts.*
+        FROM ({chosen}) e
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS searches, count(*) FILTER (WHERE s.state = 'decided') AS searches_decided,
+                   coalesce(sum(s.budget), 0) AS trials, coalesce(sum(done.trials), 0) AS trials_finished
+            FROM experiment_search es
+            JOIN search s ON s.id = es.search_id
+            CROSS JOIN LATERAL (
+                SELECT count(*) AS trials FROM trial WHERE search_id = s.id AND state <> 'running'
+            ) done
+            WHERE es.experiment_id = e.id
+        ) counts
+        ORDER BY e.created_at DESC, e.id DESC
+        """,
+        parameters,
+    )
+    return [_summary(row) for row in rows]
+
+
+def _summary(row: Any) -> ExperimentSummary:
+    return ExperimentSummary(
+        id=row.id,
+        name=row.name,
+        dataset=row.dataset,
+        state=ExperimentState(row.state),
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+        variants=row.variants,
+        searches=row.searches,
+        searches_decided=row.searches_decided,
+        trials=int(row.trials),
+        trials_finished=int(row.trials_finished),
+    )

@@ -1,0 +1,27 @@
+"""What tells whether the database and the background work are well."""
+
+from dataclasses import dataclass
+
+from service.storage.engine import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The schema's revision, seconds since the last beat of background work (None: never one), PostgreSQL's version."""
+
+    revision: str | None
+    silent_seconds: float | None
+    version: str
+
+
+def pulse(tx: Transaction) -> Pulse:
+    """The database's own view of all three."""
+    row = tx.execute(
+        """
+        SELECT (SELECT version_num FROM alembic_version) AS revision,
+               (SELECT CAST(extract(epoch FROM now() - max(beat_at)) AS double precision)
+                FROM server_heartbeat) AS silent,
+               current_setting('server_version') AS version
+        """
+    ).one()
+    return Pulse(row.revision, row.silent, row.version)

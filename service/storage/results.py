@@ -1,0 +1,201 @@
+"""Accepted results, at most one a task, and the measurements on the way to them."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from service.domain.report import Training
+from service.domain.states import TaskKind
+from service.storage.engine import Transaction
+from service.storage.tables import report, result
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """An intermediate validation accuracy; repeated steps overwrite."""
+
+    step: int
+    epoch: float
+    value: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """The accepted result of a trial or fit."""
+
+    task_id: UUID
+    kind: TaskKind
+    search_id: UUID
+    trial_id: UUID | None
+    seed: int
+    checkpoint: str | None
+    training: Training
+
+
+@dataclass(frozen=True, slots=True)
+class TrialCosts:
+    """How the trials of a search went; ``seconds`` sums all their attempts, failed ones included."""
+
+    trials: int
+    pruned: int
+    diverged: int
+    failed: int
+    seconds: float
+
+
+def digest_of(tx: Transaction, task: UUID) -> tuple[int, str] | None:
+    """Attempt and digest of the accepted result."""
+    row = tx.execute("SELECT attempt, digest FROM result WHERE task_id = :task", {"task": task}).one_or_none()
+    return None if row is None else (row.attempt, row.digest)
+
+
+def add(tx: Transaction, task: UUID, attempt: int, digest: str, payload: Mapping[str, Any]) -> None:
+    """Store an accepted result, given in the form of ``contract.tasks.Outcome``."""
+    memory = payload.get("memory", {})
+    tx.execute(
+        insert(result),
+        {
+            "task_id": task,
+            "attempt": attempt,
+            "digest": digest,
+            "payload": payload,
+            "outcome": payload["outcome"],
+            "checkpoint": payload.get("checkpoint"),
+            "validation_accuracy": payload.get("validation_accuracy"),
+            "training_accuracy": payload.get("training_accuracy"),
+            "test_accuracy": payload.get("test_accuracy"),
+            "training_seconds": payload.get("training_seconds"),
+            "feature_seconds": payload.get("feature_seconds"),
+            "total_seconds": payload["total_seconds"],
+            "memory_bytes": memory.get("peak_bytes"),
+            "analytic_memory_bytes": memory.get("analytic_bytes"),
+            "resident_bytes": memory.get("resident_bytes"),
+            "memory_method": memory.get("method"),
+        },
+    )
+
+
+def measure(tx: Transaction, task: UUID, attempt: int, measurements: Sequence[Measurement]) -> None:
+    """Store intermediate measurements of an attempt."""
+    if not measurements:
+        return
+    # A step may stand there twice; one statement must not touch a row twice.
+    last = {item.step: item for item in measurements}
+    statement = upsert(report)
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=["task_id", "attempt", "step"],
+            set_={name: statement.excluded[name] for name in ("epoch", "value", "loss")},
+        ),
+        [
+            {"task_id": task, "attempt": attempt, "step": m.step, "epoch": m.epoch, "value": m.value, "loss": m.loss}
+            for m in last.values()
+        ],
+    )
+
+
+def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResult]:
+    """Incumbents and fits of some searches: what prefixes and reports are made of."""
+    rows = tx.execute(
+        """
+        SELECT t.kind, t.search_id, t.trial_id, t.seed, r.* FROM task t
+        JOIN search s ON s.id = t.search_id
+        JOIN result r ON r.task_id = t.id
+        WHERE t.search_id = ANY(CAST(:searches AS uuid[]))
+          AND (t.trial_id = s.incumbent_id OR (t.kind = 'fit' AND r.outcome = 'complete'))
+        """,
+        {"searches": list(searches)},
+    )
+    return [
+        TrainingResult(
+            task_id=row.task_id,
+            kind=TaskKind(row.kind),
+            search_id=row.search_id,
+            trial_id=row.trial_id,
+            seed=row.seed,
+            checkpoint=row.checkpoint,
+            training=Training(
+                validation_accuracy=row.validation_accuracy,
+                training_accuracy=row.training_accuracy,
+                training_seconds=row.training_seconds,
+                feature_seconds=row.feature_seconds,
+                memory_bytes=row.memory_bytes,
+                analytic_memory_bytes=row.analytic_memory_bytes,
+                resident_bytes=row.resident_bytes,
+                memory_method=row.memory_method,
+            ),
+        )
+        for row in rows
+    ]
+
+
+def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[int, float]]:
+    """Test accuracies by search and seed."""
+    rows = tx.execute(
+        """
+        SELECT t.search_id, jsonb_object_agg(t.seed, r.test_accuracy) AS accuracies
+        FROM task t JOIN result r ON r.task_id = t.id
+        WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind = 'evaluate' AND t.state = 'done'
+        GROUP BY t.search_id
+        """,
+        {"searches": list(searches)},
+    )
+    return {row.search_id: {int(seed): float(value) for seed, value in row.accuracies.items()} for row in rows}
+
+
+def trial_costs(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, TrialCosts]:
+    """Counts of trials and the seconds spent on them, by search."""
+    rows = tx.execute(
+        """
+        SELECT tr.search_id, count(*) AS trials, count(*) FILTER (WHERE tr.state = 'pruned') AS pruned,
+               count(*) FILTER (WHERE tr.diverged) AS diverged, count(*) FILTER (WHERE tr.state = 'failed') AS failed,
+               coalesce(sum(spent.seconds), 0) AS seconds
+        FROM trial tr
+        LEFT JOIN task t ON t.trial_id = tr.id
+        LEFT JOIN LATERAL (SELECT sum(seconds) AS seconds FROM attempt WHERE task_id = t.id) spent ON true
+        WHERE tr.search_id = ANY(CAST(:searches AS uuid[]))
+        GROUP BY tr.search_id
+        """,
+        {"searches": list(searches)},
+    )
+    return {
+        row.search_id: TrialCosts(row.trials, row.pruned, row.diverged, row.failed, float(row.seconds)) for row in rows
+    }
+
+
+def devices(tx: Transaction, searches: Collection[UUID]) -> list[str]:
+    """What the accepted results of some searches were computed on, as their workers call it."""
+    return list(
+        tx.execute(
+            """
+            SELECT DISTINCT coalesce(r.payload #>> '{provenance,device}', w.device)
+            FROM task t JOIN result r ON r.task_id = t.id
+            JOIN attempt a ON a.task_id = t.id AND a.n = r.attempt
+            JOIN worker w ON w.id = a.worker_id
+            WHERE t.search_id = ANY(CAST(:searches AS uuid[])) ORDER BY 1
+            """,
+            {"searches": list(searches)},
+        ).scalars()
+    )
+
+
+def seconds_per_multiply_add(tx: Transaction) -> float | None:
+    """How long trainings took for their size, over the last hundred; None before the first."""
+    rate: float | None = tx.execute(
+        """
+        SELECT sum(total_seconds) / nullif(sum(multiply_adds), 0) FROM (
+            SELECT r.total_seconds,
+                   CAST(s.planned ->> 'multiply_adds' AS double precision)
+                       * CAST(t.work ->> 'epochs' AS double precision)
+                       * CAST(t.work #>> '{dataset,train}' AS double precision) AS multiply_adds
+            FROM result r JOIN task t ON t.id = r.task_id JOIN search s ON s.id = t.search_id
+            WHERE r.outcome = 'complete' ORDER BY r.accepted_at DESC LIMIT 100
+        ) last
+        """
+    ).scalar_one()
+    return rate

@@ -1,0 +1,65 @@
+"""Searches as people see them: counted in the database, one statement for all of an experiment's."""
+
+from typing import Any
+from uuid import UUID
+
+from service.domain.errors import NotFound
+from service.domain.notation import write
+from service.domain.plan import PlannedSearch
+from service.domain.space import Point
+from service.domain.views import SearchView
+from service.storage.codec import decode
+from service.storage.engine import Transaction
+
+VIEW = """
+SELECT s.id, s.state, s.planned, s.budget, s.parent_id, es.name, es.phase, es.used_by, es.reused, counts.*,
+       best.learning_rate, best.regularization
+FROM experiment_search es
+JOIN search s ON s.id = es.search_id
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state <> 'running') AS finished, count(*) FILTER (WHERE state = 'running') AS running,
+           count(*) FILTER (WHERE state = 'failed') AS failed,
+           max(value) FILTER (WHERE state = 'complete' AND NOT diverged) AS best_accuracy
+    FROM trial WHERE search_id = s.id
+) counts
+LEFT JOIN trial best ON best.id = s.incumbent_id
+"""
+
+
+def of_experiment(tx: Transaction, experiment_id: UUID) -> tuple[SearchView, ...]:
+    """The searches of an experiment in the order of its plan."""
+    rows = tx.execute(f"{VIEW} WHERE es.experiment_id = :id ORDER BY es.position", {"id": experiment_id})
+    return tuple(_view(row) for row in rows)
+
+
+def get(tx: Transaction, search_id: UUID) -> SearchView:
+    """One search as the newest experiment on it has it."""
+    row = tx.execute(
+        f"{VIEW} JOIN experiment e ON e.id = es.experiment_id WHERE s.id = :id ORDER BY e.created_at DESC LIMIT 1",
+        {"id": search_id},
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no search {search_id}")
+    return _view(row)
+
+
+def _view(row: Any) -> SearchView:
+    planned = decode(PlannedSearch, row.planned)
+    return SearchView(
+        id=row.id,
+        name=row.name,
+        stage=write(planned.stage.layers),
+        phase=row.phase,
+        depth=planned.depth,
+        state=row.state,
+        parent=row.parent_id,
+        used_by=tuple(row.used_by),
+        epochs=planned.budget.epochs,
+        trials=row.budget,
+        finished=row.finished,
+        running=row.running,
+        failed=row.failed,
+        best_accuracy=row.best_accuracy,
+        incumbent=None if row.learning_rate is None else Point(row.learning_rate, row.regularization),
+        reused=row.reused,
+    )

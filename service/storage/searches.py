@@ -1,0 +1,284 @@
+"""Stage searches: one row for each node of the prefix trees, shared by the experiments that stand on it."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+
+from service.domain.errors import NotFound
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import PlannedSearch
+from service.domain.space import Point
+from service.domain.states import SearchState
+from service.storage.codec import decode, encode
+from service.storage.engine import Transaction
+from service.storage.tables import search
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRow:
+    """A search as stored. ``spec`` has neither architectures nor variants; ``planned`` is the first submitter's."""
+
+    id: UUID
+    key: str
+    name: str
+    state: SearchState
+    spec: ExperimentSpec
+    planned: PlannedSearch
+    budget: int
+    parent_id: UUID | None
+    earlier_id: UUID | None
+    incumbent_id: UUID | None
+    opened_at: datetime | None
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """An open search of a running experiment whose data set a live worker holds."""
+
+    id: UUID
+    key: str
+    asked: int
+    finished: int
+    budget: int
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """A stage of a prefix: the incumbent's hyperparameters and checkpoint."""
+
+    point: Point
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A search with its prefix, root first, and the incumbent of the phase before."""
+
+    search: SearchRow
+    prefix: tuple[Frozen, ...]
+    earlier: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """A search that an experiment may share."""
+
+    id: UUID
+    name: str
+    state: SearchState
+
+
+@dataclass(frozen=True, slots=True)
+class NewSearch:
+    """A search about to be stored; ``name`` is its study's, which no other search has."""
+
+    id: UUID
+    name: str
+    planned: PlannedSearch
+    state: SearchState
+    parent_id: UUID | None
+    earlier_id: UUID | None
+
+
+def living(tx: Transaction, keys: Collection[str]) -> dict[str, Living]:
+    """Searches that exist with these keys and have neither died nor been cancelled."""
+    rows = tx.execute(
+        "SELECT key, id, name, state FROM search WHERE key = ANY(:keys) AND state IN ('waiting', 'open', 'decided')",
+        {"keys": list(keys)},
+    )
+    return {row.key: Living(row.id, row.name, SearchState(row.state)) for row in rows}
+
+
+def add(tx: Transaction, spec: ExperimentSpec, new: Sequence[NewSearch]) -> None:
+    """Insert searches, parents before children; ``spec`` is their experiment's without architectures and variants."""
+    if not new:
+        return
+    document = encode(spec)
+    tx.execute(
+        insert(search),
+        [
+            {
+                "id": item.id,
+                "key": item.planned.key,
+                "name": item.name,
+                "state": item.state,
+                "spec": document,
+                "planned": encode(item.planned),
+                "budget": item.planned.budget.trials,
+                "dataset_digest": spec.dataset.digest,
+                "parent_id": item.parent_id,
+                "earlier_id": item.earlier_id,
+            }
+            for item in new
+        ],
+    )
+
+
+def get(tx: Transaction, search_id: UUID, *, lock: bool = False) -> SearchRow:
+    """One search; with ``lock`` no one else decides it until the transaction ends."""
+    suffix = " FOR NO KEY UPDATE" if lock else ""
+    row = tx.execute(f"SELECT * FROM search WHERE id = :id{suffix}", {"id": search_id}).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no search {search_id}")
+    return _row(row)
+
+
+def of_experiment(tx: Transaction, experiment: UUID) -> list[SearchRow]:
+    """The searches of an experiment in the order of its plan."""
+    rows = tx.execute(
+        "SELECT s.* FROM search s JOIN experiment_search es ON es.search_id = s.id"
+        " WHERE es.experiment_id = :experiment ORDER BY es.position",
+        {"experiment": experiment},
+    )
+    return [_row(row) for row in rows]
+
+
+def states(tx: Transaction, ids: Iterable[UUID | None]) -> dict[UUID, SearchState]:
+    """The states of some searches."""
+    rows = tx.execute(
+        "SELECT id, state FROM search WHERE id = ANY(CAST(:ids AS uuid[]))",
+        {"ids": [one for one in ids if one is not None]},
+    )
+    return {row.id: SearchState(row.state) for row in rows}
+
+
+def generations(tx: Transaction, keys: Collection[str]) -> dict[str, int]:
+    """How many searches there have been with each key, those that died or were cancelled included."""
+    rows = tx.execute("SELECT key, count(*) AS n FROM search WHERE key = ANY(:keys) GROUP BY key", {"keys": list(keys)})
+    return {row.key: row.n for row in rows}
+
+
+def standings(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Standing]:
+    """What some searches stand on, all of them in three statements."""
+    parameters = {"ids": list(ids)}
+    rows = tx.execute("SELECT * FROM search WHERE id = ANY(CAST(:ids AS uuid[]))", parameters).all()
+    earlier = {
+        row.id: Point(row.learning_rate, row.regularization)
+        for row in tx.execute(
+            """
+            SELECT s.id, t.learning_rate, t.regularization FROM search s
+            JOIN search before ON before.id = s.earlier_id JOIN trial t ON t.id = before.incumbent_id
+            WHERE s.id = ANY(CAST(:ids AS uuid[]))
+            """,
+            parameters,
+        )
+    }
+    prefixes: dict[UUID, list[Frozen]] = {row.id: [] for row in rows}
+    frozen = tx.execute(
+        """
+        WITH RECURSIVE up AS (
+            SELECT id AS origin, parent_id, 0 AS distance FROM search WHERE id = ANY(CAST(:ids AS uuid[]))
+            UNION ALL
+            SELECT up.origin, s.parent_id, up.distance + 1 FROM up JOIN search s ON s.id = up.parent_id
+        )
+        SELECT up.origin, t.learning_rate, t.regularization, r.checkpoint
+        FROM up
+        JOIN search s ON s.id = up.parent_id
+        JOIN trial t ON t.id = s.incumbent_id
+        JOIN task k ON k.trial_id = t.id
+        JOIN result r ON r.task_id = k.id
+        ORDER BY up.origin, up.distance DESC
+        """,
+        parameters,
+    )
+    for row in frozen:
+        prefixes[row.origin].append(Frozen(Point(row.learning_rate, row.regularization), row.checkpoint))
+    return {row.id: Standing(_row(row), tuple(prefixes[row.id]), earlier.get(row.id)) for row in rows}
+
+
+def enter(
+    tx: Transaction, search_id: UUID, state: SearchState, *, only_from: SearchState, incumbent: UUID | None = None
+) -> bool:
+    """Move a search on; False when it has moved already."""
+    changed = tx.execute(
+        """
+        UPDATE search SET state = :state, incumbent_id = :incumbent,
+               opened_at = CASE WHEN :state = 'open' THEN now() ELSE opened_at END,
+               decided_at = CASE WHEN :state IN ('decided', 'dead') THEN now() END
+        WHERE id = :id AND state = :only_from
+        """,
+        {"id": search_id, "state": state, "only_from": only_from, "incumbent": incumbent},
+    )
+    return changed.rowcount == 1
+
+
+def kill_descendants(tx: Transaction, search_id: UUID) -> list[UUID]:
+    """End everything that waits for a dead search, in whatever experiment; the searches that died with it."""
+    rows = tx.execute(
+        """
+        WITH RECURSIVE down AS (
+            SELECT id FROM search WHERE parent_id = :id
+            UNION ALL
+            SELECT s.id FROM search s JOIN down ON s.parent_id = down.id
+        )
+        UPDATE search SET state = 'dead', decided_at = now() FROM down
+        WHERE search.id = down.id AND search.state = 'waiting' RETURNING search.id
+        """,
+        {"id": search_id},
+    )
+    return list(rows.scalars())
+
+
+def cancel_unwanted(tx: Transaction, experiment: UUID) -> None:
+    """Cancel the unfinished searches of an ended experiment that no live one stands on."""
+    tx.execute(
+        """
+        UPDATE search s SET state = 'cancelled'
+        FROM experiment_search es
+        WHERE es.experiment_id = :experiment AND es.search_id = s.id AND s.state IN ('waiting', 'open')
+          AND NOT EXISTS (
+              SELECT FROM experiment_search other JOIN experiment e ON e.id = other.experiment_id
+              WHERE other.search_id = s.id AND e.state IN ('running', 'paused')
+          )
+        """,
+        {"experiment": experiment},
+    )
+
+
+def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
+    """Open searches with budget left, of running experiments, whose data set a live worker holds; oldest first."""
+    rows = tx.execute(
+        """
+        SELECT s.id, s.key, s.budget, counts.asked, counts.finished
+        FROM search s
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS asked, count(*) FILTER (WHERE state <> 'running') AS finished
+            FROM trial WHERE search_id = s.id
+        ) counts
+        WHERE s.state = 'open'
+          AND EXISTS (
+              SELECT FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
+              WHERE es.search_id = s.id AND e.state = 'running'
+          )
+          AND EXISTS (
+              SELECT FROM worker_dataset d JOIN worker w ON w.id = d.worker_id
+              WHERE d.digest = s.dataset_digest AND w.departed_at IS NULL
+                AND w.last_seen_at > now() - make_interval(secs => :alive)
+          )
+        ORDER BY s.opened_at, s.id
+        """,
+        {"alive": alive_seconds},
+    )
+    return [OpenRow(row.id, row.key, row.asked, row.finished, row.budget) for row in rows]
+
+
+def _row(row: Any) -> SearchRow:
+    return SearchRow(
+        id=row.id,
+        key=row.key,
+        name=row.name,
+        state=SearchState(row.state),
+        spec=decode(ExperimentSpec, row.spec),
+        planned=decode(PlannedSearch, row.planned),
+        budget=row.budget,
+        parent_id=row.parent_id,
+        earlier_id=row.earlier_id,
+        incumbent_id=row.incumbent_id,
+        opened_at=row.opened_at,
+        decided_at=row.decided_at,
+    )

@@ -1,0 +1,351 @@
+"""The tables. What must never happen is forbidden here first; use cases only put it kindly."""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+from service.domain.states import (
+    AttemptOutcome,
+    ExperimentState,
+    SearchState,
+    TaskKind,
+    TaskState,
+    TrialOrigin,
+    TrialState,
+)
+from service.storage.engine import SCHEMA
+
+metadata = MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    },
+)
+NOW = text("now()")
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
+def _state(enum: type[StrEnum], column: str = "state") -> tuple[Column[str], CheckConstraint]:
+    return Column(column, Text, nullable=False), _one_of(column, enum)
+
+
+def _moment(name: str, *, nullable: bool = True) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=None if nullable else NOW)
+
+
+def _fraction(column: str) -> CheckConstraint:
+    return CheckConstraint(f"{column} BETWEEN 0 AND 1", name=column)
+
+
+experiment = Table(
+    "experiment",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("name", Text, nullable=False),
+    *_state(ExperimentState),
+    Column("submission", JSONB, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("plan", JSONB, nullable=False),
+    Column("seeds", ARRAY(Integer), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("idempotency_key", Text, unique=True),
+    Column("body_digest", Text, nullable=False),
+    _moment("created_at", nullable=False),
+    _moment("finished_at"),
+    CheckConstraint("(state IN ('running', 'paused')) = (finished_at IS NULL)", name="finished"),
+    Index(None, "created_at", "id"),
+    Index("ix_experiment_live", "state", postgresql_where=text("state IN ('running', 'paused')")),
+)
+
+# Apart from the experiment, so that a claim never waits for someone who holds the experiment's row and wants tasks.
+experiment_turn = Table(
+    "experiment_turn",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey(experiment.c.id, ondelete="CASCADE"), primary_key=True),
+    _moment("claimed_at"),
+)
+
+search = Table(
+    "search",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    *_state(SearchState),
+    Column("spec", JSONB, nullable=False, comment="of the experiment that brought it, without its architectures"),
+    Column("planned", JSONB, nullable=False),
+    Column("budget", Integer, nullable=False),
+    Column("dataset_digest", Text, nullable=False),
+    Column("parent_id", UUID, ForeignKey("search.id")),
+    Column("earlier_id", UUID, ForeignKey("search.id")),
+    Column("incumbent_id", UUID, ForeignKey("trial.id", use_alter=True)),
+    _moment("created_at", nullable=False),
+    _moment("opened_at"),
+    _moment("decided_at"),
+    CheckConstraint("budget > 0", name="budget"),
+    CheckConstraint("(state = 'decided') = (incumbent_id IS NOT NULL)", name="incumbent"),
+    # A search that ended without an incumbent or was cancelled is no obstacle to trying again.
+    Index("uq_search_key", "key", unique=True, postgresql_where=text("state IN ('waiting', 'open', 'decided')")),
+    Index(None, "key"),
+    Index("ix_search_live", "state", postgresql_where=text("state IN ('waiting', 'open')")),
+    Index(None, "parent_id"),
+)
+
+experiment_search = Table(
+    "experiment_search",
+    metadata,
+    Column("experiment_id", UUID, ForeignKey(experiment.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("search_id", UUID, ForeignKey(search.c.id), primary_key=True),
+    Column("position", Integer, nullable=False, comment="in the plan: parents stand before children"),
+    Column("name", Text, nullable=False),
+    Column("phase", Integer, nullable=False),
+    Column("used_by", JSONB, nullable=False, comment="labels of the variants standing on it"),
+    Column("leaf", Boolean, nullable=False, comment="last stage of a variant: evaluated on the test set"),
+    Column("reused", Boolean, nullable=False),
+    UniqueConstraint("experiment_id", "position"),
+    Index(None, "search_id"),
+)
+
+trial = Table(
+    "trial",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("search_id", UUID, ForeignKey(search.c.id), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("learning_rate", Double, nullable=False),
+    Column("regularization", Double, nullable=False),
+    *_state(TrialOrigin, "origin"),
+    *_state(TrialState),
+    Column(
+        "value", Double, comment="validation accuracy as samplers see it: chance when diverged, the last when pruned"
+    ),
+    Column("diverged", Boolean, nullable=False, server_default="false"),
+    Column("failure", Text),
+    Column("projected", Text, comment="the state that Optuna's tables show"),
+    _moment("suggested_at", nullable=False),
+    _moment("finished_at"),
+    UniqueConstraint("search_id", "ordinal"),
+    _fraction("value"),
+    CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished"),
+    CheckConstraint("(state IN ('complete', 'pruned')) = (value IS NOT NULL)", name="told"),
+    CheckConstraint("NOT diverged OR state = 'complete'", name="diverged"),
+    Index("ix_trial_unprojected", "search_id", postgresql_where=text("projected IS DISTINCT FROM state")),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    Column("sha256", Text, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    _moment("created_at", nullable=False),
+    CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+    CheckConstraint("size >= 0", name="size"),
+)
+
+worker = Table(
+    "worker",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("device", Text, nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("info", JSONB, nullable=False),
+    _moment("registered_at", nullable=False),
+    _moment("last_seen_at", nullable=False),
+    _moment("departed_at"),
+    CheckConstraint("slots BETWEEN 1 AND 256", name="slots"),
+)
+
+worker_dataset = Table(
+    "worker_dataset",
+    metadata,
+    Column("worker_id", UUID, ForeignKey(worker.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("shape", ARRAY(Integer), nullable=False),
+    Column("classes", Integer, nullable=False),
+    Column("train", Integer, nullable=False),
+    Column("test", Integer, nullable=False),
+    Index(None, "digest"),
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    *_state(TaskKind, "kind"),
+    *_state(TaskState),
+    Column("search_id", UUID, ForeignKey(search.c.id), nullable=False),
+    Column("trial_id", UUID, ForeignKey(trial.c.id), unique=True),
+    Column("seed", Integer, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("work", JSONB, nullable=False),
+    Column("dataset_digest", Text, nullable=False),
+    Column("attempt", Integer, nullable=False, server_default="0", comment="fencing token; only grows"),
+    Column("strikes", Integer, nullable=False, server_default="0"),
+    Column("worker_id", UUID, ForeignKey(worker.c.id)),
+    Column("fraction", Double),
+    _moment("not_before", nullable=False),
+    _moment("leased_at"),
+    _moment("lease_expires_at"),
+    _moment("created_at", nullable=False),
+    _moment("finished_at"),
+    Column("failure", Text),
+    CheckConstraint("(kind = 'trial') = (trial_id IS NOT NULL)", name="trial"),
+    CheckConstraint(
+        "(state = 'leased') = (worker_id IS NOT NULL) AND (state = 'leased') = (lease_expires_at IS NOT NULL)",
+        name="lease",
+    ),
+    CheckConstraint("(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"),
+    CheckConstraint("attempt >= 0 AND strikes >= 0", name="counts"),
+    _fraction("fraction"),
+    Index(
+        "uq_task_fit", "search_id", "seed", unique=True, postgresql_where=text("kind = 'fit' AND state <> 'cancelled'")
+    ),
+    Index(
+        "uq_task_evaluate",
+        "search_id",
+        "seed",
+        unique=True,
+        postgresql_where=text("kind = 'evaluate' AND state <> 'cancelled'"),
+    ),
+    Index(None, "search_id", "kind"),
+    Index("ix_task_ready", "search_id", "created_at", postgresql_where=text("state = 'ready'")),
+    Index("ix_task_leased", "lease_expires_at", postgresql_where=text("state = 'leased'")),
+    Index("ix_task_worker", "worker_id", postgresql_where=text("state = 'leased'")),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("task_id", UUID, ForeignKey(task.c.id), primary_key=True),
+    Column("n", Integer, primary_key=True),
+    Column("worker_id", UUID, ForeignKey(worker.c.id), nullable=False),
+    Column("request_id", UUID, nullable=False),
+    _moment("started_at", nullable=False),
+    _moment("ended_at"),
+    Column("outcome", Text),
+    Column("reason", Text),
+    Column("message", Text),
+    Column("log", Text),
+    Column("seconds", Double),
+    UniqueConstraint("worker_id", "request_id"),
+    _one_of("outcome", AttemptOutcome),
+    CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+)
+
+result = Table(
+    "result",
+    metadata,
+    Column("task_id", UUID, primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("digest", Text, nullable=False, comment="of the payload: the same result may be sent again"),
+    Column("payload", JSONB, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("checkpoint", Text, ForeignKey(artifact.c.sha256)),
+    Column("validation_accuracy", Double),
+    Column("training_accuracy", Double),
+    Column("test_accuracy", Double),
+    Column("training_seconds", Double),
+    Column("feature_seconds", Double),
+    Column("total_seconds", Double, nullable=False),
+    Column("memory_bytes", BigInteger),
+    Column("analytic_memory_bytes", BigInteger),
+    Column("resident_bytes", BigInteger),
+    Column("memory_method", Text),
+    _moment("accepted_at", nullable=False),
+    ForeignKeyConstraint(["task_id", "attempt"], ["attempt.task_id", "attempt.n"]),
+    _one_of("outcome", ("complete", "pruned", "diverged", "evaluated")),
+    CheckConstraint("outcome <> 'complete' OR checkpoint IS NOT NULL", name="checkpoint"),
+    CheckConstraint("(outcome = 'evaluated') = (test_accuracy IS NOT NULL)", name="evaluated"),
+    CheckConstraint("(outcome = 'evaluated') = (validation_accuracy IS NULL)", name="validated"),
+    Index(None, "checkpoint"),
+)
+
+report = Table(
+    "report",
+    metadata,
+    Column("task_id", UUID, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("step", BigInteger, primary_key=True),
+    Column("epoch", Double, nullable=False),
+    Column("value", Double, nullable=False),
+    Column("loss", Double),
+    ForeignKeyConstraint(["task_id", "attempt"], ["attempt.task_id", "attempt.n"]),
+    _fraction("value"),
+)
+
+event = Table(
+    "event",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("experiment_id", UUID, ForeignKey(experiment.c.id, ondelete="CASCADE"), nullable=False),
+    _moment("at", nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("data", JSONB, nullable=False),
+    Index(None, "experiment_id", "id"),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    _moment("created_at", nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    _moment("revoked_at"),
+    _moment("last_used_at"),
+    _one_of("scope", ("admin", "submit", "read", "worker")),
+)
+
+login_code = Table(
+    "login_code",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    _moment("used_at"),
+)
+
+session = Table(
+    "session",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    _moment("created_at", nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+server_heartbeat = Table(
+    "server_heartbeat",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _moment("beat_at", nullable=False),
+)

@@ -1,0 +1,219 @@
+"""Trials of stage searches."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.dialects.postgresql import insert
+
+from service.domain.projection import ProjectedTrial
+from service.domain.search import TrialSummary
+from service.domain.space import PastTrial, Point, Suggestion
+from service.domain.states import TrialOrigin, TrialState
+from service.domain.views import TrialView
+from service.storage.engine import Transaction
+from service.storage.tables import trial
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """A trial as stored; ``value`` is None while it runs, when it failed and when it was cancelled."""
+
+    id: UUID
+    search_id: UUID
+    ordinal: int
+    point: Point
+    origin: TrialOrigin
+    state: TrialState
+    value: float | None
+    diverged: bool
+    suggested_at: datetime
+    finished_at: datetime | None
+
+    def past(self) -> PastTrial:
+        return PastTrial(self.ordinal, self.point, self.origin, self.state, self.value)
+
+    def summary(self) -> TrialSummary:
+        return TrialSummary(self.ordinal, self.state, self.value, self.diverged)
+
+
+def add(tx: Transaction, trial_id: UUID, search: UUID, ordinal: int, suggestion: Suggestion) -> bool:
+    """Insert a suggested trial; False when the ordinal has been suggested already."""
+    statement = insert(trial).on_conflict_do_nothing(index_elements=["search_id", "ordinal"])
+    added = tx.execute(
+        statement,
+        {
+            "id": trial_id,
+            "search_id": search,
+            "ordinal": ordinal,
+            "learning_rate": suggestion.point.learning_rate,
+            "regularization": suggestion.point.regularization,
+            "origin": suggestion.origin,
+            "state": TrialState.RUNNING,
+        },
+    )
+    return added.rowcount == 1
+
+
+def of_search(tx: Transaction, search: UUID) -> list[TrialRow]:
+    """All trials of a search by ordinal."""
+    return of_searches(tx, [search]).get(search, [])
+
+
+def of_searches(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[TrialRow]]:
+    """All trials of several searches by ordinal."""
+    rows = tx.execute(
+        "SELECT * FROM trial WHERE search_id = ANY(CAST(:searches AS uuid[])) ORDER BY search_id, ordinal",
+        {"searches": list(searches)},
+    )
+    found: dict[UUID, list[TrialRow]] = defaultdict(list)
+    for row in rows:
+        found[row.search_id].append(
+            TrialRow(
+                id=row.id,
+                search_id=row.search_id,
+                ordinal=row.ordinal,
+                point=Point(row.learning_rate, row.regularization),
+                origin=TrialOrigin(row.origin),
+                state=TrialState(row.state),
+                value=row.value,
+                diverged=row.diverged,
+                suggested_at=row.suggested_at,
+                finished_at=row.finished_at,
+            )
+        )
+    return found
+
+
+def points(tx: Transaction, ids: Iterable[UUID | None]) -> dict[UUID, Point]:
+    """The hyperparameters of some trials."""
+    rows = tx.execute(
+        "SELECT id, learning_rate, regularization FROM trial WHERE id = ANY(CAST(:ids AS uuid[]))",
+        {"ids": [one for one in ids if one is not None]},
+    )
+    return {row.id: Point(row.learning_rate, row.regularization) for row in rows}
+
+
+def finish(
+    tx: Transaction,
+    trial_id: UUID,
+    state: TrialState,
+    *,
+    value: float | None = None,
+    diverged: bool = False,
+    failure: str | None = None,
+) -> None:
+    """End a running trial; one that has ended stays as it is."""
+    tx.execute(
+        """
+        UPDATE trial SET state = :state, value = :value, diverged = :diverged, failure = :failure, finished_at = now()
+        WHERE id = :id AND state = 'running'
+        """,
+        {"id": trial_id, "state": state, "value": value, "diverged": diverged, "failure": failure},
+    )
+
+
+def cancel_of_ended_searches(tx: Transaction, experiment: UUID) -> None:
+    """Cancel running trials of the experiment's cancelled searches."""
+    tx.execute(
+        """
+        UPDATE trial SET state = 'cancelled', finished_at = now()
+        FROM experiment_search es JOIN search s ON s.id = es.search_id
+        WHERE es.experiment_id = :experiment AND s.state = 'cancelled'
+          AND trial.search_id = s.id AND trial.state = 'running'
+        """,
+        {"experiment": experiment},
+    )
+
+
+def unprojected(tx: Transaction, limit: int) -> list[UUID]:
+    """Searches with a trial whose present state Optuna's tables do not show."""
+    return list(
+        tx.execute(
+            "SELECT DISTINCT search_id FROM trial WHERE projected IS DISTINCT FROM state LIMIT :limit", {"limit": limit}
+        ).scalars()
+    )
+
+
+def for_projection(tx: Transaction, search: UUID) -> list[ProjectedTrial]:
+    """The trials of a search with the measurements of their last attempt."""
+    curves = {
+        row.trial_id: tuple((int(step), float(value)) for step, value in row.curve)
+        for row in tx.execute(
+            """
+            SELECT t.trial_id, jsonb_agg(jsonb_build_array(r.step, r.value) ORDER BY r.step) AS curve
+            FROM task t JOIN report r ON r.task_id = t.id AND r.attempt = t.attempt
+            WHERE t.search_id = :search AND t.kind = 'trial' GROUP BY t.trial_id
+            """,
+            {"search": search},
+        )
+    }
+    return [
+        ProjectedTrial(
+            id=str(row.id),
+            ordinal=row.ordinal,
+            point=row.point,
+            origin=row.origin,
+            state=row.state,
+            value=row.value,
+            reports=curves.get(row.id, ()),
+            diverged=row.diverged,
+            suggested_at=row.suggested_at,
+            finished_at=row.finished_at,
+        )
+        for row in of_search(tx, search)
+    ]
+
+
+def mark_projected(tx: Transaction, shown: Iterable[ProjectedTrial]) -> None:
+    """Remember the states that were shown; a trial that has moved on since stays to be shown again."""
+    pairs = [(UUID(item.id), str(item.state)) for item in shown]
+    tx.execute(
+        """
+        UPDATE trial SET projected = shown.state
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[])) AS shown (id, state)
+        WHERE trial.id = shown.id AND trial.projected IS DISTINCT FROM shown.state
+        """,
+        {"ids": [trial_id for trial_id, _ in pairs], "states": [state for _, state in pairs]},
+    )
+
+
+def views(tx: Transaction, search: UUID) -> tuple[TrialView, ...]:
+    """The trials of a search with their last attempt, its worker, its measurements and its result."""
+    rows = tx.execute(
+        """
+        SELECT tr.*, t.attempt, w.name AS worker, r.validation_accuracy, r.training_accuracy, r.training_seconds,
+               coalesce(curve.points, '[]') AS curve
+        FROM trial tr
+        LEFT JOIN task t ON t.trial_id = tr.id
+        LEFT JOIN attempt a ON a.task_id = t.id AND a.n = t.attempt
+        LEFT JOIN worker w ON w.id = a.worker_id
+        LEFT JOIN result r ON r.task_id = t.id
+        LEFT JOIN LATERAL (
+            SELECT jsonb_agg(jsonb_build_array(epoch, value) ORDER BY step) AS points
+            FROM report WHERE task_id = t.id AND attempt = t.attempt
+        ) curve ON true
+        WHERE tr.search_id = :search ORDER BY tr.ordinal
+        """,
+        {"search": search},
+    )
+    return tuple(
+        TrialView(
+            id=row.id,
+            ordinal=row.ordinal,
+            origin=row.origin,
+            state=row.state,
+            hyperparameters=Point(row.learning_rate, row.regularization),
+            validation_accuracy=row.validation_accuracy,
+            training_accuracy=row.training_accuracy,
+            diverged=row.diverged,
+            attempt=row.attempt or 0,
+            worker=row.worker,
+            training_seconds=row.training_seconds,
+            reports=tuple((float(epoch), float(value)) for epoch, value in row.curve),
+            failure=row.failure,
+        )
+        for row in rows
+    )

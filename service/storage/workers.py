@@ -1,0 +1,170 @@
+"""Workers, and the data sets they hold."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from json import dumps
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+
+from service.domain.errors import NotFound
+from service.domain.experiment import Dataset
+from service.domain.views import WorkerView
+from service.storage.engine import Transaction
+from service.storage.tables import worker_dataset
+
+# A worker that was not seen for so long does not count as there; as long as a lease, where nobody says otherwise.
+ALIVE_SECONDS = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The workers that are there: how many, and how many tasks they can hold."""
+
+    workers: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A data set, by content, and how many live workers hold it."""
+
+    dataset: Dataset
+    held_by: int
+
+
+def register(tx: Transaction, worker_id: UUID, name: str, device: str, slots: int, info: Mapping[str, str]) -> bool:
+    """Add a worker or bring it up to date; True when it was not known or had said goodbye."""
+    row = tx.execute(
+        """
+        INSERT INTO worker (id, name, device, slots, info) VALUES (:id, :name, :device, :slots, CAST(:info AS jsonb))
+        ON CONFLICT (id) DO UPDATE SET name = excluded.name, device = excluded.device, slots = excluded.slots,
+            info = excluded.info, last_seen_at = now(), departed_at = NULL
+        RETURNING xmax = 0 AS inserted
+        """,
+        {"id": worker_id, "name": name, "device": device, "slots": slots, "info": dumps(dict(info))},
+    ).one()
+    return bool(row.inserted)
+
+
+def hold(tx: Transaction, worker_id: UUID, datasets: Sequence[Dataset]) -> None:
+    """Replace the list of data sets that a worker holds."""
+    tx.execute("DELETE FROM worker_dataset WHERE worker_id = :id", {"id": worker_id})
+    if datasets:
+        tx.execute(
+            insert(worker_dataset),
+            [
+                {
+                    "worker_id": worker_id,
+                    "name": dataset.name,
+                    "digest": dataset.digest,
+                    "shape": list(dataset.shape),
+                    "classes": dataset.classes,
+                    "train": dataset.train,
+                    "test": dataset.test,
+                }
+                for dataset in {dataset.name: dataset for dataset in datasets}.values()
+            ],
+        )
+
+
+def see(tx: Transaction, worker_id: UUID) -> int:
+    """Note that a worker is alive, keep its other requests waiting, and return its slots: none after its goodbye."""
+    row = tx.execute(
+        "UPDATE worker SET last_seen_at = now() WHERE id = :id"
+        " RETURNING CASE WHEN departed_at IS NULL THEN slots ELSE 0 END AS slots",
+        {"id": worker_id},
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no worker {worker_id}; register it first")
+    return int(row.slots)
+
+
+def see_owner(tx: Transaction, task: UUID, attempt: int) -> None:
+    """Note that the worker of an attempt is alive."""
+    tx.execute(
+        "UPDATE worker SET last_seen_at = now() FROM attempt a"
+        " WHERE a.task_id = :task AND a.n = :attempt AND worker.id = a.worker_id",
+        {"task": task, "attempt": attempt},
+    )
+
+
+def depart(tx: Transaction, worker_id: UUID) -> None:
+    """Note a clean goodbye."""
+    tx.execute("UPDATE worker SET departed_at = now() WHERE id = :id AND departed_at IS NULL", {"id": worker_id})
+
+
+def fleet(tx: Transaction, alive_seconds: float) -> Fleet:
+    """The workers seen within ``alive_seconds``."""
+    row = tx.execute(
+        """
+        SELECT count(*) AS workers, coalesce(sum(slots), 0) AS slots FROM worker
+        WHERE departed_at IS NULL AND last_seen_at > now() - make_interval(secs => :alive)
+        """,
+        {"alive": alive_seconds},
+    ).one()
+    return Fleet(row.workers, int(row.slots))
+
+
+def holders(tx: Transaction, alive_seconds: float, digest: str) -> int:
+    """How many of those workers hold a data set of this content."""
+    held: int = tx.execute(
+        """
+        SELECT count(DISTINCT w.id) FROM worker_dataset d JOIN worker w ON w.id = d.worker_id
+        WHERE d.digest = :digest AND w.departed_at IS NULL AND w.last_seen_at > now() - make_interval(secs => :alive)
+        """,
+        {"digest": digest, "alive": alive_seconds},
+    ).scalar_one()
+    return held
+
+
+def holdings(tx: Transaction, alive_seconds: float, name: str | None = None) -> list[Holding]:
+    """Data sets known from workers, by content, those that most live workers hold first."""
+    rows = tx.execute(
+        """
+        SELECT d.name, d.digest, d.shape, d.classes, d.train, d.test, count(*) FILTER (
+                   WHERE w.departed_at IS NULL AND w.last_seen_at > now() - make_interval(secs => :alive)
+               ) AS held_by
+        FROM worker_dataset d JOIN worker w ON w.id = d.worker_id
+        WHERE CAST(:name AS text) IS NULL OR d.name = :name
+        GROUP BY d.name, d.digest, d.shape, d.classes, d.train, d.test
+        ORDER BY held_by DESC, max(w.last_seen_at) DESC, d.name, d.digest
+        """,
+        {"alive": alive_seconds, "name": name},
+    )
+    return [Holding(_dataset(row), row.held_by) for row in rows]
+
+
+def views(tx: Transaction, alive_seconds: float) -> tuple[WorkerView, ...]:
+    """All workers seen within a day, those seen last first."""
+    rows = tx.execute(
+        """
+        SELECT w.*, w.departed_at IS NULL AND w.last_seen_at > now() - make_interval(secs => :alive) AS online,
+               (SELECT count(*) FROM task WHERE worker_id = w.id AND state = 'leased') AS leases,
+               ARRAY(SELECT name FROM worker_dataset WHERE worker_id = w.id ORDER BY name) AS datasets
+        FROM worker w WHERE w.last_seen_at > now() - interval '1 day'
+        ORDER BY online DESC, w.last_seen_at DESC, w.id
+        """,
+        {"alive": alive_seconds},
+    )
+    return tuple(
+        WorkerView(
+            id=row.id,
+            name=row.name,
+            device=row.device,
+            slots=row.slots,
+            state="online" if row.online else "offline",
+            registered_at=row.registered_at,
+            last_seen_at=row.last_seen_at,
+            leases=row.leases,
+            datasets=tuple(row.datasets),
+            info=row.info,
+        )
+        for row in rows
+    )
+
+
+def _dataset(row: Any) -> Dataset:
+    channels, height, width = row.shape
+    return Dataset(row.name, row.digest, (channels, height, width), row.classes, row.train, row.test)

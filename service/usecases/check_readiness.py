@@ -1,0 +1,31 @@
+"""Whether the service can do its work."""
+
+from service.domain.errors import DatabaseUnavailable
+from service.storage import Storage, health
+from service.storage.migrations import head
+
+# A beat may come late while a statement waits for a lock.
+_MISSED_BEATS = 6
+
+
+def check_readiness(store: Storage, reaper_seconds: float) -> dict[str, str]:
+    """A line for each thing that must be well: "ok", or what is wrong with it."""
+    try:
+        with store.reading() as tx:
+            pulse = health.pulse(tx)
+    except DatabaseUnavailable as error:
+        return {"database": error.message}
+    checks = {"database": "ok", "migrations": "ok", "reaper": "ok"}
+    if pulse.revision != head():
+        checks["migrations"] = f"the database is at {pulse.revision}, this server needs {head()}"
+    if pulse.silent_seconds is None:
+        checks["reaper"] = "no sign of life yet"
+    elif pulse.silent_seconds > _MISSED_BEATS * reaper_seconds + 5:
+        checks["reaper"] = f"silent for {pulse.silent_seconds:.0f} s"
+    return checks
+
+
+def database_version(store: Storage) -> str:
+    """PostgreSQL's version as it tells it itself. Raises DatabaseUnavailable."""
+    with store.reading() as tx:
+        return f"PostgreSQL {health.pulse(tx).version}"

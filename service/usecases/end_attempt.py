@@ -1,0 +1,44 @@
+"""What an attempt without a result means for its task and trial; shared by failures told and leases lost."""
+
+from service.domain.leasing import FailureReason, Verdict, judge
+from service.domain.states import AttemptOutcome, TaskState, TrialState
+from service.storage import Transaction, experiments, tasks, trials
+from service.storage.tasks import TaskRow
+
+
+def end_attempt(
+    tx: Transaction,
+    task: TaskRow,
+    reason: FailureReason,
+    max_strikes: int,
+    *,
+    message: str = "",
+    log: str = "",
+    seconds: float | None = None,
+) -> Verdict | None:
+    """Apply the domain's verdict on a locked task's current attempt; None when the attempt no longer has the task."""
+    verdict = judge(reason, task.strikes, max_strikes)
+    failure = f"{reason}: {message}" if message else str(reason)
+    if verdict.state is TaskState.READY:
+        applied = tasks.make_ready(tx, task.id, task.attempt, verdict.strikes, verdict.backoff_seconds)
+    else:
+        applied = tasks.end(tx, task.id, task.attempt, verdict.state, failure=failure, strikes=verdict.strikes)
+    if not applied:
+        return None
+    outcome = AttemptOutcome.LOST if reason is FailureReason.LOST else AttemptOutcome.FAILED
+    tasks.end_attempt(tx, task.id, task.attempt, outcome, reason=reason, message=message, log=log, seconds=seconds)
+    if task.trial_id is not None and verdict.state is not TaskState.READY:
+        ended = TrialState.FAILED if verdict.state is TaskState.FAILED else TrialState.CANCELLED
+        trials.finish(tx, task.trial_id, ended, failure=failure)
+    for experiment in experiments.on_search(tx, task.search_id):
+        tx.announce(
+            experiment,
+            "attempt-lost" if reason is FailureReason.LOST else "attempt-failed",
+            task=str(task.id),
+            label=task.label,
+            attempt=task.attempt,
+            reason=str(reason),
+            message=message,
+            state=str(verdict.state),
+        )
+    return verdict

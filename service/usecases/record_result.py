@@ -1,0 +1,94 @@
+"""Accept the result of an attempt, once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from service.domain.errors import InvalidArtifact, InvalidRequest, LeaseLost, ResultConflict
+from service.domain.identity import digest
+from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
+from service.storage import Storage, Transaction, artifacts, experiments, results, searches, tasks, trials
+from service.storage.results import Measurement
+from service.storage.tasks import TaskRow
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAccepted:
+    """The fields are those of ``contract.tasks.ResultAccepted``."""
+
+    task: UUID
+    attempt: int
+    repeated: bool
+
+
+def record_result(store: Storage, task: UUID, attempt: int, payload: Mapping[str, Any]) -> ResultAccepted:
+    """Store a result, given as JSON in the form of ``contract.tasks.Outcome``, and end the task and its trial.
+
+    Raises:
+        LeaseLost: the attempt was superseded, or its task has ended otherwise.
+        ResultConflict: another result of this attempt was accepted before.
+        InvalidArtifact: the checkpoint has not been uploaded.
+        InvalidRequest: the outcome does not fit the kind of task.
+        NotFound: there is no such task.
+    """
+    fingerprint = digest(dict(payload))
+    with store.transaction() as tx:
+        row = tasks.get(tx, task, lock=True)
+        # Before fencing: the worker may not have got the answer to the same result.
+        accepted = results.digest_of(tx, task)
+        if accepted is not None and accepted[0] == attempt:
+            if accepted[1] != fingerprint:
+                raise ResultConflict
+            return ResultAccepted(task, attempt, repeated=True)
+        _check_form(row.kind, payload)
+        if not tasks.end(tx, task, attempt, TaskState.DONE):
+            raise LeaseLost
+        checkpoint = payload.get("checkpoint")
+        if checkpoint is not None and artifacts.size(tx, checkpoint) is None:
+            raise InvalidArtifact(f"checkpoint {checkpoint} has not been uploaded")
+        results.add(tx, task, attempt, fingerprint, payload)
+        results.measure(tx, task, attempt, [_measurement(report) for report in payload.get("curve", ())])
+        tasks.end_attempt(tx, task, attempt, AttemptOutcome.ACCEPTED, seconds=payload["total_seconds"])
+        if row.trial_id is not None:
+            _finish_trial(tx, row.search_id, row.trial_id, payload)
+        _announce(tx, row, payload)
+    return ResultAccepted(task, attempt, repeated=False)
+
+
+def _check_form(kind: TaskKind, payload: Mapping[str, Any]) -> None:
+    outcome = payload["outcome"]
+    if (kind is TaskKind.EVALUATE) != (outcome == "evaluated"):
+        raise InvalidRequest(f"{outcome} is no outcome of a task of kind {kind}")
+    if outcome == "complete" and payload.get("checkpoint") is None:
+        raise InvalidRequest("a complete training needs its checkpoint")
+
+
+def _finish_trial(tx: Transaction, search_id: UUID, trial_id: UUID, payload: Mapping[str, Any]) -> None:
+    match payload["outcome"]:
+        case "pruned":
+            trials.finish(tx, trial_id, TrialState.PRUNED, value=payload["validation_accuracy"])
+        case "diverged":
+            # Told at chance accuracy: samplers learn from complete trials only, and have to learn this too.
+            chance = searches.get(tx, search_id).spec.dataset.chance
+            trials.finish(tx, trial_id, TrialState.COMPLETE, value=chance, diverged=True)
+        case _:
+            trials.finish(tx, trial_id, TrialState.COMPLETE, value=payload["validation_accuracy"])
+
+
+def _measurement(report: Mapping[str, Any]) -> Measurement:
+    return Measurement(report["step"], report["epoch"], report["validation_accuracy"], report.get("loss"))
+
+
+def _announce(tx: Transaction, row: TaskRow, payload: Mapping[str, Any]) -> None:
+    accuracy = payload.get("test_accuracy", payload.get("validation_accuracy"))
+    for experiment in experiments.on_search(tx, row.search_id):
+        tx.announce(
+            experiment,
+            f"{row.kind}-finished",
+            task=str(row.id),
+            search=str(row.search_id),
+            label=row.label,
+            outcome=payload["outcome"],
+            accuracy=accuracy,
+        )

@@ -1,0 +1,26 @@
+"""A worker hands a task back in good order."""
+
+from uuid import UUID
+
+from service.domain.errors import LeaseLost
+from service.domain.states import AttemptOutcome, TaskState
+from service.storage import Storage, tasks
+
+
+def release_task(store: Storage, task: UUID, attempt: int) -> None:
+    """Offer the task to others at once, without a strike. Releasing again, or after a cancellation, changes nothing.
+
+    Raises:
+        LeaseLost: the attempt was superseded, or its task has ended otherwise.
+        NotFound: there is no such task.
+    """
+    with store.transaction() as tx:
+        row = tasks.get(tx, task, lock=True)
+        told = tasks.attempt(tx, task, attempt)
+        if told is None or row.attempt != attempt:
+            raise LeaseLost
+        if row.state is TaskState.CANCELLED or row.state is TaskState.READY:
+            return
+        if not tasks.make_ready(tx, task, attempt, row.strikes, backoff_seconds=0):
+            raise LeaseLost
+        tasks.end_attempt(tx, task, attempt, AttemptOutcome.RELEASED)

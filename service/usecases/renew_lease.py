@@ -1,0 +1,55 @@
+"""A heartbeat: the lease goes on, measurements are kept, and the worker hears what to do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from service.domain.errors import LeaseLost
+from service.domain.states import ExperimentState, TaskState
+from service.storage import Storage, results, tasks, workers
+from service.storage.results import Measurement
+
+
+class Command(StrEnum):
+    """What a worker is to do with its task."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """The fields are those of ``contract.tasks.HeartbeatAnswer``."""
+
+    command: Command
+    expires_at: datetime
+
+
+def renew_lease(
+    store: Storage,
+    task: UUID,
+    attempt: int,
+    lease_seconds: float,
+    measurements: Sequence[Measurement] = (),
+    fraction: float | None = None,
+) -> Renewal:
+    """Renew the lease of the current attempt, even a late one, as long as nobody else got the task.
+
+    Raises:
+        LeaseLost: the attempt was superseded, or its task has ended.
+        NotFound: there is no such task.
+    """
+    with store.transaction() as tx:
+        workers.see_owner(tx, task, attempt)
+        expires_at = tasks.renew(tx, task, attempt, lease_seconds, fraction)
+        if expires_at is None:
+            row = tasks.get(tx, task)
+            if row.attempt == attempt and row.state is TaskState.CANCELLED:
+                return Renewal(Command.CANCEL, tx.now())
+            raise LeaseLost
+        results.measure(tx, task, attempt, measurements)
+        running = ExperimentState.RUNNING in tasks.wanted_by(tx, task)
+        return Renewal(Command.CONTINUE if running else Command.PAUSE, expires_at)

@@ -1,0 +1,107 @@
+"""Ask ahead: suggest as many trials as keep the workers busy."""
+
+import logging
+from collections.abc import Callable
+from uuid import uuid4
+
+from service.domain.ask_ahead import OpenSearch, searches_to_ask
+from service.domain.errors import DatabaseUnavailable
+from service.domain.search import start_points
+from service.domain.space import SearchBrief, Suggest
+from service.domain.states import SearchState, TaskKind
+from service.domain.work import training_work
+from service.storage import Storage, searches, tasks, trials, workers
+from service.storage.searches import Standing
+
+logger = logging.getLogger(__name__)
+
+
+def suggest_trials(
+    store: Storage,
+    suggest: Suggest,
+    blind: Callable[[SearchBrief], int],
+    alive_seconds: float,
+    added: Callable[[], None] = lambda: None,
+) -> int:
+    """Suggest trials of open searches, make tasks of them, and return how many.
+
+    ``blind`` tells how many suggestions of a search learn from no result. A worker counts as long as it was seen
+    within ``alive_seconds``. ``added`` is called after each: a draw may take a second, and workers wait for its task.
+    """
+    with store.reading() as tx:
+        fleet = workers.fleet(tx, alive_seconds)
+        wanting = searches.wanting_trials(tx, alive_seconds) if fleet.workers else []
+        if not wanting:
+            return 0
+        others = tasks.count_pending_others(tx)
+        standings = searches.standings(tx, [row.id for row in wanting])
+    briefs = {identity: _brief(standing) for identity, standing in standings.items()}
+    ids = {row.key: row.id for row in wanting}
+    chosen = searches_to_ask(
+        [
+            OpenSearch(row.key, row.budget, row.asked, row.asked - row.finished, blind(briefs[row.id]))
+            for row in wanting
+        ],
+        fleet.slots,
+        fleet.workers,
+        others,
+    )
+    made = 0
+    for key in chosen:
+        try:
+            if _suggest(store, suggest, standings[ids[key]], briefs[ids[key]]):
+                made += 1
+                added()
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            # A search whose sampler fails must not keep the others from their trials.
+            logger.exception("search %s gets no suggestion", ids[key])
+    return made
+
+
+def _brief(standing: Standing) -> SearchBrief:
+    spec, budget = standing.search.spec, standing.search.budget
+    ancestors = [frozen.point for frozen in standing.prefix]
+    return SearchBrief(
+        key=standing.search.key,
+        sampler=spec.search.sampler,
+        space=spec.search.space,
+        trials=budget,
+        start_points=start_points(spec.search, budget, standing.earlier, ancestors),
+        initial=spec.search.initial,
+    )
+
+
+def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: SearchBrief) -> bool:
+    search = standing.search
+    # Another server may be at the same search. The draw takes seconds, so no transaction is open meanwhile; the
+    # ordinal is what cannot be given twice.
+    with store.exclusive(f"search:{search.id}") as alone:
+        if not alone:
+            return False
+        with store.reading() as tx:
+            past = trials.of_search(tx, search.id)
+        ordinal = len(past)
+        if ordinal >= search.budget:
+            return False
+        suggestion = suggest(brief, tuple(trial.past() for trial in past), ordinal)
+        checkpoints = [frozen.checkpoint for frozen in standing.prefix]
+        seed = search.spec.seeds[0]
+        work = training_work(search.spec, search.planned, checkpoints, suggestion.point, seed)
+        trial_id = uuid4()
+        with store.transaction() as tx:
+            still = searches.get(tx, search.id, lock=True)
+            if still.state is not SearchState.OPEN or not trials.add(tx, trial_id, search.id, ordinal, suggestion):
+                return False
+            tasks.add(
+                tx,
+                task_id=uuid4(),
+                kind=TaskKind.TRIAL,
+                search=search.id,
+                seed=seed,
+                label=f"{search.name} trial {ordinal}",
+                work=work,
+                trial=trial_id,
+            )
+    return True

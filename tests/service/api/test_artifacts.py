@@ -1,0 +1,81 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service.api.helpers import checkpoint
+
+
+def test_a_checkpoint_goes_in_and_comes_out_as_it_was(worker: httpx.Client, admin: httpx.Client) -> None:
+    sha256, data = checkpoint(1)
+    assert worker.head(f"/v1/artifacts/{sha256}").status_code == 404
+    first = worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    again = worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == again.json() == {"sha256": sha256, "size": len(data)}
+    got = admin.get(f"/v1/artifacts/{sha256}")
+    assert got.content == data
+    assert got.headers["Content-Type"] == "application/octet-stream"
+    assert got.headers["Content-Disposition"].startswith("attachment")
+    assert got.headers["ETag"] == f'"{sha256}"'
+    head = worker.head(f"/v1/artifacts/{sha256}")
+    assert head.status_code == 200
+    assert head.headers["Content-Length"] == str(len(data))
+
+
+def test_a_part_of_a_checkpoint_can_be_asked_for(worker: httpx.Client) -> None:
+    sha256, data = checkpoint(2)
+    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    part = worker.get(f"/v1/artifacts/{sha256}", headers={"Range": "bytes=4-9"})
+    assert part.status_code == 206
+    assert part.content == data[4:10]
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "kind"),
+    [(b"other bytes", 422, "digest-mismatch"), (b"", 422, "digest-mismatch"), (bytes(100_001), 413, "body-too-large")],
+)
+def test_bytes_that_do_not_fit_are_refused(worker: httpx.Client, content: bytes, status: int, kind: str) -> None:
+    answer = worker.put(f"/v1/worker/artifacts/{'b' * 64}", content=content)
+    assert answer.status_code == status
+    assert answer.json()["type"] == f"/problems/{kind}"
+
+
+def test_a_stream_without_length_is_cut_at_the_limit(worker: httpx.Client) -> None:
+    def endless() -> Iterator[bytes]:
+        for _ in range(4000):
+            yield bytes(1024)
+
+    try:
+        answer = worker.put(f"/v1/worker/artifacts/{'b' * 64}", content=endless())
+    except httpx.TransportError:
+        return  # the server closed the connection while we still sent
+    assert answer.status_code == 413
+
+
+def test_a_pickle_is_no_checkpoint(worker: httpx.Client) -> None:
+    import hashlib
+
+    data = b"\x80\x04cposix\nsystem\n."
+    answer = worker.put(f"/v1/worker/artifacts/{hashlib.sha256(data).hexdigest()}", content=data)
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/invalid-artifact"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..%2f..%2fetc%2fpasswd", "%2e%2e%2f%2e%2e", "..%5c..%5cwin.ini", "%252e%252e%252f", "....//....//etc",
+        "C:%5c", "a%00b", "%c0%ae%c0%ae%2f", "\uff0e\uff0e\uff0f", "A" * 64, "a" * 4096, "tmp", ".",
+    ],
+)  # fmt: skip
+def test_no_name_leads_out_of_the_store(worker: httpx.Client, server: Any, name: str) -> None:
+    home: Path = server.settings.home
+    before = {path for path in home.rglob("*") if path.is_file()}
+    for method, path in (("GET", "/v1/artifacts/"), ("PUT", "/v1/worker/artifacts/")):
+        answer = worker.request(method, path + name, content=b"x" if method == "PUT" else None)
+        assert answer.status_code in (404, 405), answer.text
+        assert answer.headers["Content-Type"] == "application/problem+json"
+    assert {path for path in home.rglob("*") if path.is_file()} == before

@@ -1,0 +1,94 @@
+import pytest
+
+from service.api.documents import Location, read_document
+from service.domain.errors import MalformedBody
+
+JSON = "application/json"
+YAML = "application/yaml"
+MINIMAL = "name: a\ndataset: {name: digits}\narchitectures:\n  CNN 1: [Conv-3-8 Pool-2]\n"
+
+
+def test_yaml_and_json_mean_the_same() -> None:
+    from_yaml = read_document(MINIMAL.encode(), "application/yaml; charset=utf-8")
+    from_json = read_document(
+        b'{"name": "a", "dataset": {"name": "digits"}, "architectures": {"CNN 1": ["Conv-3-8 Pool-2"]}}', JSON
+    )
+    assert from_yaml == from_json
+    assert not from_yaml[1]
+
+
+def test_yaml_reads_numbers_and_words_as_people_mean_them() -> None:
+    text = b"a: 1e-4\nb: 010\nc: on\nd: 1:30\ne: 2024-01-01\nf: .5\ng: -1.5E3\nh: 12\ni: true\nj: ~\nk: no\n1: one\n"
+    document, _ = read_document(text, YAML)
+    assert document == {
+        "a": 1e-4, "b": 10.0, "c": "on", "d": "1:30", "e": "2024-01-01", "f": 0.5, "g": -1500.0, "h": 12, "i": True,
+        "j": None, "k": "no", "1": "one",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b"", JSON),
+        (b"   ", YAML),
+        (b"{", JSON),
+        (b"nope", JSON),
+        (b"[]", JSON),
+        (b"1", YAML),
+        (b'{"a": 1' + b"0" * 5000 + b"}", JSON),
+        (b"\xff\xfe{\x00}\x00", JSON),
+        (b"\xc3\x28", YAML),
+        (b'{"a":' * 100_000, JSON),
+        (b'{"a":' * 60 + b"1" + b"}" * 60, JSON),
+        (b"[" * 100_000, YAML),
+        (b"- " * 10_000, YAML),
+        (b"a: [unclosed", YAML),
+        (b"a: b: c", YAML),
+        (b"a: \x00", YAML),
+        (b"a: \x07", YAML),
+        (b"a: &x [1]\nb: *x\n", YAML),
+        (b"a: !!python/object/apply:os.system ['true']", YAML),
+        (b"a: !mine b", YAML),
+        (b"? [1, 2]\n: a\n", YAML),
+        (b"a: 1\n---\nb: 2\n", YAML),
+        (b"\n".join(b"- {a: 1}" for _ in range(20_000)), YAML),
+        (b"name=a", "application/x-www-form-urlencoded"),
+        (b"{}", "text/plain"),
+        (b"{}", ""),
+    ],
+)
+def test_what_is_no_document_is_malformed(body: bytes, kind: str) -> None:
+    with pytest.raises(MalformedBody):
+        read_document(body, kind)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "location"),
+    [
+        (b'{"a": 1, "a": 2}', JSON, ("a",)),
+        (b'{"a": [{"b": {"c": 1, "c": [2]}}]}', JSON, ("a", 0, "b", "c")),
+        (b"a: 1\na: 2\n", YAML, ("a",)),
+        (b"a:\n- b: {c: 1, c: [2]}\n", YAML, ("a", 0, "b", "c")),
+        (b'{"a": {"b": "\\u0000"}}', JSON, ("a", "b")),
+        (b'{"a": {"b\\u0000": 1}}', JSON, ("a",)),
+        (b'{"a": ["\\ud800"]}', JSON, ("a", 0)),
+        (b'{"a": NaN}', JSON, ("a",)),
+        (b'{"a": [-Infinity]}', JSON, ("a", 0)),
+        (b'{"a": 1e400}', JSON, ("a",)),
+        (b'{"a": 90071992547409930}', JSON, ("a",)),
+        (b"a: .nan", YAML, ("a",)),
+        (b"a: -.inf", YAML, ("a",)),
+        (b"a: !!binary aGk=", YAML, ("a",)),
+        (b"a: !!set {x}", YAML, ("a",)),
+        (b"a: !!timestamp 2024-01-01", YAML, ("a",)),
+    ],
+)
+def test_what_cannot_be_stored_or_compared_is_told_with_its_place(body: bytes, kind: str, location: Location) -> None:
+    _, [blemish] = read_document(body, kind)
+    assert blemish.location == location
+
+
+def test_all_blemishes_are_told_and_nothing_of_them_stays() -> None:
+    document, blemishes = read_document(b'{"a": NaN, "b": ["\\u0000", 1, Infinity], "c": 2, "c": 3}', JSON)
+    assert document == {"a": None, "b": [None, 1, None], "c": 3}
+    assert [blemish.location for blemish in blemishes] == [("a",), ("b", 0), ("b", 2), ("c",)]

@@ -1,0 +1,153 @@
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.service.api.helpers import DOTS, checkpoint, evaluated, submission, trained
+
+
+def lease(worker: httpx.Client, name: str, wait: float = 20, request: str | None = None) -> httpx.Response:
+    body = {"worker": name, "request_id": request or str(uuid4()), "wait_seconds": wait}
+    return worker.post("/v1/worker/leases", json=body)
+
+
+def attempt(task: dict[str, Any]) -> str:
+    return f"/v1/worker/tasks/{task['task']}/attempts/{task['attempt']}"
+
+
+@pytest.fixture
+def task(admin: httpx.Client, worker: httpx.Client, registered: str) -> dict[str, Any]:
+    """A leased trial of an experiment of this test's own."""
+    assert admin.post("/v1/experiments", json=submission(reuse=False)).status_code == 201
+    answer = lease(worker, registered)
+    assert answer.status_code == 200
+    leased: dict[str, Any] = answer.json()
+    return leased
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs_on(admin: httpx.Client) -> Any:
+    yield
+    for item in admin.get("/v1/experiments?state=running").json()["items"]:
+        admin.post(f"/v1/experiments/{item['id']}/cancel")
+
+
+def test_a_fake_worker_carries_an_experiment_to_its_end(
+    admin: httpx.Client, worker: httpx.Client, registered: str
+) -> None:
+    experiment = admin.post("/v1/experiments", json=submission(seeds=[0, 1])).json()
+    sha256, data = checkpoint()
+    kinds: list[str] = []
+    while admin.get(f"/v1/experiments/{experiment['id']}").json()["state"] == "running":
+        answer = lease(worker, registered, wait=2)
+        if answer.status_code == 204:
+            continue
+        task = answer.json()
+        kinds.append(task["kind"])
+        assert task["work"]["dataset"]["digest"] == DOTS["digest"]
+        accuracy = 0.5 + len(kinds) / 100
+        if task["kind"] == "evaluate":
+            result = evaluated(accuracy)
+        else:
+            beat = {"reports": [{"step": 1, "epoch": 0.5, "validation_accuracy": 0.4}], "fraction": 0.5}
+            assert worker.post(f"{attempt(task)}/heartbeat", json=beat).json()["command"] == "continue"
+            assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code in (200, 201)
+            result = trained(sha256, accuracy)
+        accepted = worker.put(f"{attempt(task)}/result", json=result)
+        assert accepted.status_code == 200
+        assert accepted.json()["repeated"] is False
+    ended = admin.get(f"/v1/experiments/{experiment['id']}").json()
+    assert ended["state"] == "finished"
+    assert sorted(set(kinds)) == ["evaluate", "fit", "trial"]
+    assert kinds.count("trial") == 9
+    assert {search["state"] for search in ended["stage_searches"]} == {"decided"}
+    report = admin.get(f"/v1/experiments/{experiment['id']}/report").json()
+    assert [line["state"] for line in report["variants"]] == ["complete", "complete"]
+    assert len(report["gaps"]) == 1
+    trials = admin.get(f"/v1/searches/{ended['stage_searches'][0]['id']}/trials").json()
+    assert [trial["ordinal"] for trial in trials] == [0, 1, 2]
+    assert {trial["state"] for trial in trials} == {"complete"}
+
+
+def test_a_repeated_request_gets_the_same_lease(admin: httpx.Client, worker: httpx.Client, registered: str) -> None:
+    admin.post("/v1/experiments", json=submission(reuse=False))
+    request = str(uuid4())
+    first, again = (lease(worker, registered, request=request).json() for _ in range(2))
+    assert (first["task"], first["attempt"]) == (again["task"], again["attempt"])
+
+
+def test_a_result_is_accepted_once_and_repeats_are_answered_the_same(
+    worker: httpx.Client, task: dict[str, Any]
+) -> None:
+    sha256, data = checkpoint()
+    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    first = worker.put(f"{attempt(task)}/result", json=trained(sha256))
+    again = worker.put(f"{attempt(task)}/result", json=trained(sha256))
+    assert (first.json()["repeated"], again.json()["repeated"]) == (False, True)
+    other = worker.put(f"{attempt(task)}/result", json=trained(sha256, 0.9))
+    assert other.status_code == 422
+    assert other.json()["type"] == "/problems/result-conflict"
+
+
+def test_a_superseded_attempt_is_told_to_stop(worker: httpx.Client, registered: str, task: dict[str, Any]) -> None:
+    assert worker.post(f"{attempt(task)}/release").status_code == 204
+    held: list[dict[str, Any]] = []
+    while not held or held[-1]["task"] != task["task"]:
+        held.append(lease(worker, registered).json())
+    assert held[-1]["attempt"] > task["attempt"]
+    for answer in (
+        worker.post(f"{attempt(task)}/heartbeat", json={}),
+        worker.put(f"{attempt(task)}/result", json=trained(checkpoint()[0])),
+        worker.put(f"{attempt(task)}/failure", json={"reason": "crashed", "message": "late"}),
+        worker.post(f"{attempt(task)}/release"),
+    ):
+        assert answer.status_code == 409
+        assert answer.json()["type"] == "/problems/lease-lost"
+
+
+def test_a_result_needs_its_checkpoint_uploaded(worker: httpx.Client, task: dict[str, Any]) -> None:
+    answer = worker.put(f"{attempt(task)}/result", json=trained("a" * 64))
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "/problems/invalid-artifact"
+
+
+def test_a_failure_says_whether_the_task_is_tried_again(worker: httpx.Client, task: dict[str, Any]) -> None:
+    answer = worker.put(f"{attempt(task)}/failure", json={"reason": "crashed", "message": "boom", "log": "line\n"})
+    assert answer.json()["state"] == "ready"
+
+
+def test_an_unknown_worker_is_told_to_register(worker: httpx.Client) -> None:
+    assert lease(worker, str(uuid4()), wait=0).status_code == 404
+
+
+def test_without_work_the_long_poll_ends_by_itself(worker: httpx.Client, registered: str) -> None:
+    assert lease(worker, registered, wait=0.2).status_code == 204
+
+
+def test_a_waiting_worker_gets_work_as_soon_as_it_is_submitted(
+    admin: httpx.Client, worker: httpx.Client, registered: str
+) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(lease, worker, registered, 25)
+        admin.post("/v1/experiments", json=submission(reuse=False))
+        assert waiting.result().status_code == 200
+
+
+def test_many_waiting_workers_hold_neither_threads_nor_connections(
+    admin: httpx.Client, connect: Any, server: Any, worker: httpx.Client, registered: str
+) -> None:
+    token = worker.headers["Authorization"].removeprefix("Bearer ")
+    waiting = 3 * server.settings.threads
+    with ThreadPoolExecutor(waiting) as pool:
+        polls = [pool.submit(lease, connect(token), registered, 3) for _ in range(waiting)]
+        deadline = time.monotonic() + 30
+        answered = 0
+        while not all(poll.done() for poll in polls):
+            assert time.monotonic() < deadline
+            assert admin.get("/v1/workers").status_code == 200
+            answered += 1
+        assert {poll.result().status_code for poll in polls} == {204}
+    assert answered > 1

@@ -1,0 +1,65 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.domain.ask_ahead import OpenSearch, searches_to_ask
+
+
+def search(key: str, asked: int = 0, pending: int = 0, budget: int = 11, blind: int = 0) -> OpenSearch:
+    return OpenSearch(key, budget, asked, pending, blind)
+
+
+def test_a_lone_search_on_one_slot_is_asked_when_its_trial_before_has_finished() -> None:
+    assert searches_to_ask([search("a", 3, 1)], slots=1, workers=1) == ()
+    assert searches_to_ask([search("a", 3, 0)], slots=1, workers=1) == ("a",)
+
+
+def test_start_and_sobol_points_are_asked_early() -> None:
+    assert searches_to_ask([search("a", 1, 1, blind=5)], slots=1, workers=1) == ("a",)
+
+
+def test_every_slot_gets_a_trial_even_if_the_model_must_guess() -> None:
+    assert searches_to_ask([search("a", 3, 1)], slots=3, workers=1) == ("a", "a")
+
+
+def test_one_more_a_worker_lies_ready_from_another_search() -> None:
+    assert searches_to_ask([search("a", 3, 1), search("b")], slots=1, workers=1) == ("b",)
+    assert searches_to_ask([search("a", 3, 1), search("b", 1, 1), search("c")], slots=1, workers=1) == ()
+
+
+def test_suggestions_are_spread_over_the_searches_with_the_fewest_pending_then_in_order() -> None:
+    searches = [search("a", 5, 2), search("b"), search("c")]
+    assert searches_to_ask(searches, slots=8, workers=2) == ("b", "c", "b", "c", "a", "b")
+
+
+def test_a_spent_budget_is_not_exceeded() -> None:
+    assert searches_to_ask([search("a", 9, 0)], slots=8, workers=1) == ("a", "a")
+
+
+def test_fits_and_evaluations_take_slots_too() -> None:
+    assert searches_to_ask([search("a")], slots=2, workers=1, other_tasks=3) == ()
+
+
+def test_without_workers_nothing_is_asked() -> None:
+    assert searches_to_ask([search("a")], slots=0, workers=0) == ()
+
+
+SEARCHES = st.lists(
+    st.builds(
+        lambda asked, pending, left, blind: OpenSearch("", asked + left, asked, min(asked, pending), blind),
+        *[st.integers(0, 12)] * 4,
+    ),
+    max_size=6,
+)
+
+
+@given(SEARCHES, st.integers(1, 8), st.integers(1, 4))
+def test_slots_are_covered_as_far_as_budgets_reach_and_never_more_than_one_ahead_a_worker(
+    searches: list[OpenSearch], slots: int, workers: int
+) -> None:
+    named = [OpenSearch(str(n), s.budget, s.asked, s.pending, s.blind) for n, s in enumerate(searches)]
+    chosen = searches_to_ask(named, slots, workers)
+    before = sum(s.pending for s in named)
+    left = sum(s.budget - s.asked for s in named)
+    assert all(chosen.count(s.key) <= s.budget - s.asked for s in named)
+    assert len(chosen) <= max(0, slots + workers - before)
+    assert len(chosen) >= min(left, max(0, slots - before))

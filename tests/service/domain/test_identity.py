@@ -1,0 +1,79 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from service.domain.experiment import ExperimentSpec, Limits, Phase, Split
+from service.domain.identity import search_key
+from service.domain.plan import plan_experiment
+from service.domain.space import DEFAULT_SPACE, Point
+from service.domain.states import Sampler
+
+Understand = Callable[..., ExperimentSpec]
+
+
+def key(spec: ExperimentSpec, **changes: Any) -> str:
+    stage = plan_experiment(spec).searches[0].stage
+    arguments: dict[str, Any] = {"phase": spec.phases[0], "stage": stage, "parent": None, "earlier": None} | changes
+    return search_key(spec, **arguments)
+
+
+def test_the_same_specification_has_the_same_key_whatever_its_names(understand: Understand) -> None:
+    spec = understand()
+    other = replace(spec, name="other", priority=5, reuse=False, seeds=(0, 1, 2))
+    renamed = replace(spec, dataset=replace(spec.dataset, name="cifar"))
+    assert key(spec) == key(other) == key(renamed)
+
+
+def test_the_initial_point_counts_only_where_it_is_used(understand: Understand) -> None:
+    spec = understand()
+    elsewhere = replace(spec, search=replace(spec.search, initial=Point(1.0, 1.0)))
+    assert key(spec) == key(elsewhere)
+    exponential, moved = (
+        replace(each, search=replace(each.search, sampler=Sampler.RANDOM_EXPONENTIAL)) for each in (spec, elsewhere)
+    )
+    assert key(exponential) != key(moved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: replace(spec, dataset=replace(spec.dataset, digest="0" * 64)),
+        lambda spec: replace(spec, split=Split(48_000, 1_000, "standardize")),
+        lambda spec: replace(spec, split=replace(spec.split, preprocessing="mean-image")),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, momentum=0.8)),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, standardize_inputs=False)),
+        lambda spec: replace(spec, search=replace(spec.search, sampler=Sampler.TPE)),
+        lambda spec: replace(spec, search=replace(spec.search, enqueue=(Point(0.01, 0.01),))),
+        lambda spec: replace(
+            spec,
+            search=replace(spec.search, space=replace(DEFAULT_SPACE, learning_rate=DEFAULT_SPACE.regularization)),
+        ),
+        lambda spec: replace(spec, seeds=(1,)),
+        lambda spec: replace(spec, limits=Limits(memory=2**30)),
+    ],
+)
+def test_everything_that_determines_a_search_changes_its_key(
+    understand: Understand, change: Callable[[ExperimentSpec], ExperimentSpec]
+) -> None:
+    spec = understand()
+    assert key(change(spec)) != key(spec)
+
+
+def test_budget_prefix_phase_before_and_salt_count(understand: Understand) -> None:
+    spec = understand()
+    keys = [
+        key(spec),
+        key(spec, phase=Phase(2, 11)),
+        key(spec, phase=Phase(1, 12)),
+        key(spec, parent="a"),
+        key(spec, earlier="a"),
+        key(spec, salt="a"),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_key_is_stable_across_releases(understand: Understand) -> None:
+    # A changed key makes every finished search of every installation a stranger: that is what TRAINING_VERSION is for.
+    assert key(understand()) == "c0a08b1d0f97526345d1a7abe50b9c01d06a1ca3d2e0034f2c2fa45ea3884117"

@@ -1,0 +1,50 @@
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+
+from contract import experiments
+from contract.base import Lenient
+from service.domain import report, statistics, views
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import plan_experiment
+
+Understand = Callable[..., ExperimentSpec]
+
+
+@pytest.mark.parametrize(
+    ("mine", "wire"),
+    [
+        (views.PlannedSearchView, experiments.PlannedSearch),
+        (views.PlanView, experiments.Plan),
+        (views.ExperimentSummary, experiments.ExperimentSummary),
+        (views.ExperimentPage, experiments.ExperimentPage),
+        (views.SearchView, experiments.SearchView),
+        (views.ExperimentView, experiments.Experiment),
+        (views.TrialView, experiments.TrialView),
+        (views.WorkerView, experiments.WorkerView),
+        (views.DatasetView, experiments.DatasetView),
+        (views.PresetView, experiments.PresetView),
+        (views.Event, experiments.Event),
+        (statistics.Interval, experiments.Interval),
+        (report.StageLine, experiments.StageLine),
+        (report.VariantLine, experiments.VariantLine),
+        (report.Gap, experiments.Gap),
+        (report.Report, experiments.Report),
+    ],
+)
+def test_fields_are_those_of_the_wire(mine: type, wire: type[Lenient]) -> None:
+    assert [field.name for field in dataclasses.fields(mine)] == list(wire.model_fields)
+
+
+def test_a_plan_goes_over_the_wire(understand: Understand) -> None:
+    spec = understand()
+    plan = plan_experiment(spec)
+    view = views.view_plan(spec, plan, reused={plan.searches[1].key}, estimated_seconds=12.5)
+    sent = experiments.Plan.model_validate(view, from_attributes=True)
+    assert sent.variants[:2] == ["CNN 1 total", "CNN 2 partial"]
+    assert [search.reused for search in sent.searches].count(True) == 1
+    assert sent.searches[2].parent == sent.searches[1].name
+    assert sent.searches[2].stage == "Conv-3-32 Pool-2"
+    assert sent.searches[0].used_by == ["CNN 1 total", "CNN 6 partial", "CNN 8 partial"]
+    assert sent.estimated_seconds == 12.5

@@ -1,0 +1,58 @@
+import pytest
+
+from service.settings import Settings, SettingsError
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("STAGETUNE_"):
+            monkeypatch.delenv(name)
+
+
+def test_environment_is_read_and_token_files_follow_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("STAGETUNE_HOME", str(home))
+    monkeypatch.setenv("STAGETUNE_PORT", "9000")
+    monkeypatch.setenv("STAGETUNE_ALLOWED_HOSTS", "Tune.example.org, 10.0.0.7")
+    settings = Settings.load()
+    assert settings.port == 9000
+    assert settings.admin_token_file == home / "admin-token"
+    assert settings.worker_token_file == home / "worker-token"
+    assert settings.allowed_hosts == ("tune.example.org", "10.0.0.7")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("STAGETUNE_PORT", "eighty", "STAGETUNE_PORT"),
+        ("STAGETUNE_PORT", "70000", "STAGETUNE_PORT"),
+        ("STAGETUNE_LOG_FORMAT", "xml", "STAGETUNE_LOG_FORMAT"),
+        ("STAGETUNE_DATABASE_URL", "sqlite:///x", "only PostgreSQL"),
+        ("STAGETUNE_DATABASE_URL", "postgresql://me@host:port/x", "STAGETUNE_DATABASE_URL: its host or port"),
+        ("STAGETUNE_DATABASE_URL", "postgresql://me@[::bad/x", "STAGETUNE_DATABASE_URL: its host or port"),
+        ("STAGETUNE_HOST", "0.0.0.0", "STAGETUNE_ALLOW_REMOTE=1"),  # noqa: S104
+        ("STAGETUNE_LEASE_SECONDS", "12", "STAGETUNE_HEARTBEAT_SECONDS"),
+    ],
+)
+def test_what_cannot_be_used_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=told) as caught:
+        Settings.load()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_remote_host_needs_to_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGETUNE_ALLOW_REMOTE", "1")
+    assert Settings.load(host="0.0.0.0").host == "0.0.0.0"  # noqa: S104
+
+
+def test_the_database_url_never_shows() -> None:
+    settings = Settings.load(database_url="postgresql://me:secret@db/stagetune")
+    assert "secret" not in repr(settings)

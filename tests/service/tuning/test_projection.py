@@ -1,0 +1,315 @@
+import dataclasses
+import logging
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import optuna
+import psycopg2
+import pytest
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState as OptunaState
+
+from service.domain.errors import DatabaseUnavailable
+from service.domain.projection import ProjectedStudy, ProjectedTrial
+from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Point
+from service.domain.states import TrialOrigin, TrialState
+from service.tuning.projection import TRIAL_ATTR, StudyProjection, optuna_url
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def projection(database_url: str) -> Iterator[StudyProjection]:
+    made = StudyProjection(database_url)
+    yield made
+    made.close()
+
+
+def trial(
+    ordinal: int, state: TrialState = TrialState.RUNNING, value: float | None = None, **fields: object
+) -> ProjectedTrial:
+    made = ProjectedTrial(
+        id=str(uuid.uuid4()),
+        ordinal=ordinal,
+        point=Point(1e-3 * (ordinal + 1), 1e-4),
+        origin=TrialOrigin.SOBOL,
+        state=state,
+        value=value,
+        reports=(),
+        diverged=False,
+        suggested_at=NOW,
+        finished_at=None if state is TrialState.RUNNING else NOW + timedelta(minutes=1),
+    )
+    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
+
+
+def finish(running: ProjectedTrial, state: TrialState, value: float | None, **fields: object) -> ProjectedTrial:
+    made = dataclasses.replace(running, state=state, value=value, finished_at=NOW + timedelta(minutes=1))
+    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
+
+
+def study(*trials: ProjectedTrial, **fields: object) -> ProjectedStudy:
+    made = ProjectedStudy("stage 2 of CNN 6", DEFAULT_SPACE, trials, {"stage": "Conv-3-32 Pool-2", "epochs": "1"})
+    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
+
+
+def in_optuna(url: str) -> optuna.Study:
+    """As anybody opens it, with nothing but the address and the name."""
+    return optuna.load_study(study_name="stage 2 of CNN 6", storage=optuna_url(url))
+
+
+def test_a_stranger_reads_the_study_with_optuna(database_url: str, projection: StudyProjection) -> None:
+    shown = study(
+        trial(0, TrialState.COMPLETE, 0.61, reports=((0, 0.4), (1, 0.61)), origin=TrialOrigin.INCUMBENT),
+        trial(1, TrialState.PRUNED, 0.7, reports=((0, 0.7),)),
+        trial(2, TrialState.FAILED),
+        trial(3, TrialState.CANCELLED),
+        trial(4, reports=((0, 0.3),)),
+    )
+
+    projection.sync(shown)
+
+    loaded = in_optuna(database_url)
+    assert loaded.direction is optuna.study.StudyDirection.MAXIMIZE
+    assert loaded.user_attrs == {"stage": "Conv-3-32 Pool-2", "epochs": "1"}
+    assert (loaded.best_value, loaded.best_trial.number) == (0.61, 0)
+    assert loaded.best_params == {"learning_rate": 1e-3, "regularization": 1e-4}
+    assert [found.state for found in loaded.trials] == [
+        OptunaState.COMPLETE,
+        OptunaState.PRUNED,
+        OptunaState.FAIL,
+        OptunaState.FAIL,
+        OptunaState.RUNNING,
+    ]
+    assert [found.user_attrs[TRIAL_ATTR] for found in loaded.trials] == [row.id for row in shown.trials]
+    assert loaded.trials[0].user_attrs["origin"] == "incumbent"
+    assert loaded.trials[1].value == 0.7
+    assert [found.intermediate_values for found in loaded.trials] == [{0: 0.4, 1: 0.61}, {0: 0.7}, {}, {}, {0: 0.3}]
+    assert loaded.trials[0].datetime_start == NOW.astimezone().replace(tzinfo=None)
+    assert loaded.trials[0].duration == timedelta(minutes=1)
+    assert projection.check(shown) == ()
+
+
+def test_a_stranger_may_go_on_with_the_study(database_url: str, projection: StudyProjection) -> None:
+    projection.sync(study(*(trial(ordinal, TrialState.COMPLETE, 0.5 + ordinal / 100) for ordinal in range(4))))
+    loaded = in_optuna(database_url)
+
+    asked = loaded.ask(loaded.best_trial.distributions)
+    loaded.tell(asked, 0.9)
+
+    assert loaded.best_value == 0.9
+    assert projection.check(study()) == ()  # theirs, not a stray of ours
+
+
+def test_trials_move_from_running_to_their_end(database_url: str, projection: StudyProjection) -> None:
+    rows = [trial(ordinal) for ordinal in range(4)]
+    projection.sync(study(*rows))
+    rows[0] = dataclasses.replace(rows[0], reports=((0, 0.2),))
+    projection.sync(study(*rows))
+    ended = study(
+        finish(rows[0], TrialState.COMPLETE, 0.5, reports=((0, 0.2), (1, 0.5))),
+        finish(rows[1], TrialState.PRUNED, 0.3, reports=((0, 0.3),)),
+        finish(rows[2], TrialState.FAILED, None),
+        finish(rows[3], TrialState.COMPLETE, 0.1, diverged=True),
+    )
+
+    projection.sync(ended)
+    projection.sync(ended)
+
+    assert projection.check(ended) == ()
+    found = in_optuna(database_url).trials
+    assert [(t.state.name, t.value) for t in found] == [
+        ("COMPLETE", 0.5),
+        ("PRUNED", 0.3),
+        ("FAIL", None),
+        ("COMPLETE", 0.1),
+    ]
+    assert found[0].intermediate_values == {0: 0.2, 1: 0.5}
+    assert found[3].user_attrs["diverged"] is True
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_diverged_trial_is_never_the_best(database_url: str, projection: StudyProjection, at_once: bool) -> None:
+    diverged, poor = trial(0), trial(1)
+    if not at_once:
+        projection.sync(study(diverged, poor))
+    rows = finish(diverged, TrialState.COMPLETE, 0.1, diverged=True), finish(poor, TrialState.COMPLETE, 0.09)
+
+    projection.sync(study(*rows))
+
+    assert in_optuna(database_url).best_value == 0.09
+
+
+def test_points_of_random_exponential_search_fit(database_url: str, projection: StudyProjection) -> None:
+    projection.sync(study(trial(0, point=Point(3e4, 1e-9)), space=EXPONENTIAL_SPACE))
+
+    assert in_optuna(database_url).trials[0].params == {"learning_rate": 3e4, "regularization": 1e-9}
+
+
+def test_a_crash_between_creation_and_our_mark_is_healed(database_url: str, projection: StudyProjection) -> None:
+    rows = study(trial(0, TrialState.COMPLETE, 0.5), trial(1))
+    projection.sync(rows)
+    projection.close()
+
+    # A server that starts anew remembers nothing of it, and meanwhile a trial has ended.
+    again = StudyProjection(database_url)
+    ended = study(rows.trials[0], finish(rows.trials[1], TrialState.COMPLETE, 0.6), trial(2))
+    again.sync(ended)
+
+    assert again.check(ended) == ()
+    assert len(in_optuna(database_url).trials) == 3
+    again.close()
+
+
+def test_a_crash_in_the_middle_of_an_update_is_healed(
+    projection: StudyProjection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = trial(0)
+    projection.sync(study(running))
+    ended = study(finish(running, TrialState.COMPLETE, 0.1, diverged=True, reports=((0, 0.1),)))
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RDBStorage, "set_trial_state_values", crash)
+        with pytest.raises(KeyboardInterrupt):
+            projection.sync(ended)
+    projection.sync(ended)
+
+    assert projection.check(ended) == ()
+
+
+def test_syncs_at_the_same_time_make_one_trial_each(database_url: str) -> None:
+    rows = study(*(trial(ordinal, TrialState.COMPLETE, 0.5) for ordinal in range(6)))
+    servers = [StudyProjection(database_url) for _ in range(2)]
+    start, errors = threading.Barrier(4), list[BaseException]()
+
+    def sync(server: StudyProjection) -> None:
+        start.wait()
+        try:
+            server.sync(rows)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=sync, args=(server,)) for server in servers * 2]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    assert servers[0].check(rows) == ()
+    assert [found.number for found in in_optuna(database_url).trials] == list(range(6))
+    for server in servers:
+        server.close()
+
+
+def test_a_running_trial_without_a_row_fails(database_url: str, projection: StudyProjection) -> None:
+    gone, kept = trial(0), trial(1)
+    projection.sync(study(gone, kept))
+    assert projection.check(study(kept)) == ("study stage 2 of CNN 6: Optuna's trial 0 runs without a row of ours",)
+
+    projection.sync(study(kept))
+
+    assert [found.state for found in in_optuna(database_url).trials] == [OptunaState.FAIL, OptunaState.RUNNING]
+
+
+def test_a_copy_of_our_trial_is_not_ours(database_url: str, projection: StudyProjection) -> None:
+    row = trial(0)
+    projection.sync(study(row))
+    loaded = in_optuna(database_url)
+    loaded.add_trial(loaded.trials[0])
+
+    projection.sync(study(row))
+
+    assert [found.state for found in in_optuna(database_url).trials] == [OptunaState.RUNNING, OptunaState.FAIL]
+    assert projection.check(study(row)) == ()
+
+
+def test_a_foreign_tell_is_logged_and_stays(
+    database_url: str, projection: StudyProjection, caplog: pytest.LogCaptureFixture
+) -> None:
+    running, other = trial(0), trial(1)
+    projection.sync(study(running, other))
+    in_optuna(database_url).tell(0, 0.99)
+    ended = study(finish(running, TrialState.COMPLETE, 0.5), finish(other, TrialState.COMPLETE, 0.6))
+
+    with caplog.at_level(logging.WARNING):
+        projection.sync(ended)
+
+    assert "trial 0 has values [0.99] instead of [0.5]" in caplog.text
+    assert projection.check(ended) == ("study stage 2 of CNN 6: trial 0 has values [0.99] instead of [0.5]",)
+
+
+def test_a_tell_between_reading_and_writing_is_logged(
+    database_url: str, projection: StudyProjection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = trial(0)
+    projection.sync(study(running))
+    read = RDBStorage.get_all_trials
+
+    def read_then_told(storage: RDBStorage, *args: object, **kwargs: object) -> object:
+        trials = read(storage, *args, **kwargs)  # type: ignore[arg-type]
+        monkeypatch.setattr(RDBStorage, "get_all_trials", read)
+        in_optuna(database_url).tell(0, 0.99)
+        return trials
+
+    monkeypatch.setattr(RDBStorage, "get_all_trials", read_then_told)
+    projection.sync(study(finish(running, TrialState.COMPLETE, 0.5)))
+
+    assert "somebody else finished trial 0" in caplog.text
+
+
+def test_what_is_missing_is_found_and_drawn_again(database_url: str, projection: StudyProjection) -> None:
+    rows = study(trial(0, TrialState.COMPLETE, 0.5))
+    assert projection.check(rows) == ("study stage 2 of CNN 6 is missing",)
+    projection.sync(study())
+    assert projection.check(rows) == ("study stage 2 of CNN 6: trial 0 is missing",)
+    optuna.delete_study(study_name=rows.name, storage=optuna_url(database_url))
+
+    projection.sync(rows)
+
+    assert projection.check(rows) == ()
+
+
+def test_study_attributes_follow_ours(database_url: str, projection: StudyProjection) -> None:
+    projection.sync(study())
+    projection.sync(study(user_attrs={"stage": "Conv-3-32 Pool-2", "epochs": "1", "experiments": "a, b"}))
+
+    assert in_optuna(database_url).user_attrs["experiments"] == "a, b"
+
+
+def test_optunas_tables_stay_out_of_our_schema(database_url: str, projection: StudyProjection) -> None:
+    projection.prepare()
+    projection.prepare()
+
+    connection = psycopg2.connect(database_url.replace("+psycopg2", ""))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('studies', 'trials', 'version_info')"
+        )
+        assert cursor.fetchall() == [("optuna",)]
+    connection.close()
+
+
+def test_without_a_database_the_error_is_ours() -> None:
+    with pytest.raises(DatabaseUnavailable):
+        StudyProjection("postgresql://nobody@127.0.0.1:1/none").prepare()
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("postgresql://u:p@h:5/d", "postgresql+psycopg2://u:p@h:5/d?options=-csearch_path%3Doptuna"),
+        ("postgres://u@/d?host=/tmp/s", "postgresql+psycopg2://u@/d?host=%2Ftmp%2Fs&options=-csearch_path%3Doptuna"),
+        (
+            "postgresql+psycopg2://u:{x}%2F@h/d?options=-cwork_mem%3D8MB",
+            "postgresql+psycopg2://u:%7Bx%7D%2F@h/d?options=-cwork_mem%3D8MB%20-csearch_path%3Doptuna",
+        ),
+    ],
+)
+def test_the_address_for_optuna(given: str, expected: str) -> None:
+    assert optuna_url(given) == expected

@@ -1,0 +1,77 @@
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from service.domain.errors import Conflict, NotFound
+from service.usecases.control_experiment import cancel_experiment
+from service.usecases.look_up import get_experiment, list_experiments
+from service.usecases.plan_submission import plan_submission
+from tests.service.lab import TREE, Lab
+
+
+def test_the_same_key_gives_the_same_experiment_and_refuses_another_submission(lab: Lab) -> None:
+    experiment = lab.submit(key="once")
+    assert lab.submit(key="once") == experiment
+    with pytest.raises(Conflict):
+        lab.submit(key="once", seeds=[5])
+    assert lab.submit() != experiment
+
+
+def test_the_same_key_sent_at_once_starts_one_experiment(lab: Lab) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        experiments = set(pool.map(lambda _: lab.submit(TREE, key="once"), range(6)))
+    assert len(experiments) == 1
+
+
+def test_identical_searches_are_shared_even_when_submitted_at_once(lab: Lab) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        experiments = set(pool.map(lambda _: lab.submit(TREE), range(6)))
+    assert len(experiments) == 6
+    assert lab.value("SELECT count(*) FROM search") == 3
+    assert lab.value("SELECT count(*) FROM experiment_search") == 18
+
+
+def test_finished_searches_are_taken_over(lab: Lab) -> None:
+    worker = lab.worker()
+    lab.drive(lab.submit(TREE), worker)
+
+    again = lab.submit(TREE)
+
+    assert lab.drive(again, worker) == []
+    assert all(search.reused for search in get_experiment(lab.store, again).stage_searches)
+    plan = plan_submission(lab.store, lab.spec(lab.document(TREE)))
+    assert all(search.reused for search in plan.searches)
+    assert plan.estimated_seconds == 0
+
+
+def test_without_reuse_everything_is_trained_anew(lab: Lab) -> None:
+    worker = lab.worker()
+    lab.drive(lab.submit(), worker)
+    done = lab.drive(lab.submit(reuse=False), worker)
+    assert [lease.kind for lease in done] == ["trial", "trial", "trial", "evaluate"]
+
+
+def test_a_cancelled_search_is_tried_again_under_a_name_of_its_own(lab: Lab) -> None:
+    cancel_experiment(lab.store, lab.submit())
+    experiment = lab.submit()
+    names = [row.name for row in lab.rows("SELECT name FROM search ORDER BY created_at")]
+    assert names[1] == f"{names[0]} (2)"
+    lab.drive(experiment, lab.worker())
+
+
+def test_the_list_is_paged_from_the_newest_and_new_ones_shift_nothing(lab: Lab) -> None:
+    submitted = [lab.submit() for _ in range(5)]
+    first = list_experiments(lab.store, limit=2)
+    lab.submit()
+    second = list_experiments(lab.store, limit=2, cursor=first.next)
+    third = list_experiments(lab.store, limit=2, cursor=second.next)
+
+    assert [item.id for page in (first, second, third) for item in page.items] == submitted[::-1]
+    assert third.next is None
+    assert (first.items[0].searches, first.items[0].trials, first.items[0].dataset) == (1, 3, "digits")
+
+
+def test_what_does_not_exist_is_not_found(lab: Lab) -> None:
+    with pytest.raises(NotFound):
+        get_experiment(lab.store, uuid4())

@@ -1,0 +1,189 @@
+"""The server's side of the worker protocol, played over real HTTP, and the leases it hands out."""
+
+import re
+import signal
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import stamina
+
+from contract.tasks import (
+    Command,
+    FailureAccepted,
+    HeartbeatAnswer,
+    Lease,
+    Memory,
+    RegisteredWorker,
+    ResultAccepted,
+    StoredArtifact,
+    TrainingOutcome,
+)
+from tests.http_server import NO_CONTENT, TOKEN, Answer, Call, FakeServer, problem
+from worker.client import ServerClient
+
+VERBS = {
+    "register": r"PUT /v1/worker/workers/[^/]+",
+    "depart": r"DELETE /v1/worker/workers/[^/]+",
+    "lease": r"POST /v1/worker/leases",
+    "beat": r"POST /v1/worker/tasks/[^/]+/attempts/\d+/heartbeat",
+    "result": r"PUT /v1/worker/tasks/[^/]+/attempts/\d+/result",
+    "failure": r"PUT /v1/worker/tasks/[^/]+/attempts/\d+/failure",
+    "release": r"POST /v1/worker/tasks/[^/]+/attempts/\d+/release",
+    "upload": r"PUT /v1/worker/artifacts/[0-9a-f]+",
+    "download": r"GET /v1/artifacts/[0-9a-f]+",
+}
+LEASE_LOST = problem(409, "lease-lost", "another attempt has the task")
+UNAVAILABLE = problem(503, "database-unavailable", "the database is away")
+
+WORK: dict[str, Any] = {
+    "dataset": {
+        "name": "digits",
+        "digest": "d" * 64,
+        "classes": 10,
+        "train": 600,
+        "validation": 200,
+        "preprocessing": "standardize",
+    },
+    "prefix": [],
+    "stage": {
+        "layers": [{"kind": "conv", "size": 3, "filters": 8}, {"kind": "pool", "size": 2}],
+        "input_shape": (1, 8, 8),
+        "output_shape": (8, 4, 4),
+    },
+    "recipe": {
+        "batch_size": 20,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+        "precision": "float32",
+        "initialization": "he",
+        "head": "linear",
+        "standardize_inputs": True,
+    },
+    "epochs": 2,
+    "seed": 0,
+    "hyperparameters": {"learning_rate": 1e-2, "regularization": 5e-4},
+}
+
+
+def make_lease(kind: str = "trial", **work: Any) -> Lease:
+    """A lease as the server writes it: through JSON, so that it is what a worker reads."""
+    document = {
+        "task": str(uuid4()),
+        "attempt": 3,
+        "kind": kind,
+        "label": f"CNN 1, stage 1, {kind}",
+        "expires_at": (datetime.now(UTC) + timedelta(seconds=30)).isoformat(),
+        "lease_seconds": 30.0,
+        "work": WORK | work,
+    }
+    return Lease.model_validate(document)
+
+
+def training_outcome(**changes: Any) -> TrainingOutcome:
+    fields: dict[str, Any] = {
+        "outcome": "complete",
+        "validation_accuracy": 0.9,
+        "training_accuracy": 0.95,
+        "epochs": 2.0,
+        "training_seconds": 1.0,
+        "feature_seconds": 0.0,
+        "evaluation_seconds": 0.1,
+        "total_seconds": 1.2,
+        "memory": Memory(peak_bytes=10, method="counted", analytic_bytes=9, resident_bytes=8),
+    }
+    return TrainingOutcome.model_validate(fields | changes)
+
+
+class ProtocolServer(FakeServer):
+    """Grants everything, by the words of the protocol's table; ``next`` and ``always`` make it say something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.leases: list[Lease] = []
+        self.artifacts: dict[str, bytes] = {}
+        self.command: Command = "continue"
+        self.heartbeat_seconds = 0.02
+        self._next: dict[str, list[Answer]] = {}
+        self._always: dict[str, Answer] = {}
+
+    @property
+    def happened(self) -> list[str]:
+        """The calls so far as verbs, heartbeats left out."""
+        return [verb for verb in map(self.route, self.calls) if verb != "beat"]
+
+    def next(self, verb: str, *answers: Answer) -> None:
+        """Answer the next calls so."""
+        self._next.setdefault(verb, []).extend(answers)
+
+    def always(self, verb: str, answer: Answer) -> None:
+        """Answer every call so from now on."""
+        self._always[verb] = answer
+
+    def route(self, call: Call) -> str:
+        line = super().route(call)
+        return next((verb for verb, pattern in VERBS.items() if re.fullmatch(pattern, line)), line)
+
+    def choose(self, call: Call) -> Answer:
+        verb = self.route(call)
+        if self._next.get(verb):
+            return self._next[verb].pop(0)
+        if verb in self._always:
+            return self._always[verb]
+        return self._grant(verb, call.path.split("/"), call.body)
+
+    def _grant(self, verb: str, path: list[str], body: bytes) -> Answer:
+        match verb:
+            case "register":
+                timing = RegisteredWorker(
+                    id=UUID(path[4]), heartbeat_seconds=self.heartbeat_seconds, lease_seconds=30.0
+                )
+                return Answer(timing)
+            case "lease":
+                return Answer(self.leases.pop(0)) if self.leases else NO_CONTENT
+            case "beat":
+                return Answer(HeartbeatAnswer(command=self.command, expires_at=datetime.now(UTC)))
+            case "result":
+                return Answer(ResultAccepted(task=UUID(path[4]), attempt=int(path[6]), repeated=False))
+            case "failure":
+                return Answer(FailureAccepted(task=UUID(path[4]), attempt=int(path[6]), state="ready"))
+            case "upload":
+                self.artifacts[path[4]] = body
+                return Answer(StoredArtifact(sha256=path[4], size=len(body)), 201)
+            case "download" if path[3] in self.artifacts:
+                return Answer(self.artifacts[path[3]])
+            case "release" | "depart":
+                return NO_CONTENT
+        return problem(404, "not-found", "there is no such thing")
+
+
+@pytest.fixture
+def server() -> Iterator[ProtocolServer]:
+    fake = ProtocolServer()
+    yield fake
+    fake.close()
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Retries at once, and three tries are all."""
+    with stamina.set_testing(True, attempts=3, cap=True):
+        yield
+
+
+@pytest.fixture
+def client(server: ProtocolServer, impatient: None) -> Iterator[ServerClient]:  # noqa: ARG001
+    client = ServerClient(server.url, TOKEN)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def signals_restored() -> Iterator[Callable[[int], None]]:
+    """A worker takes the signals of its process for itself; yields what sends this process one."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield signal.raise_signal
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -1,0 +1,401 @@
+"""A worker's day: what the server hears of every way in which a task can end."""
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from contract.tasks import (
+    Command,
+    EvaluationOutcome,
+    FailureReason,
+    Lease,
+    LeaseRequest,
+    TaskFailure,
+    TaskResult,
+    WorkerRegistration,
+)
+from tests.http_server import LOST, NO_CONTENT, TOKEN, Answer, problem
+from tests.worker.conftest import LEASE_LOST, UNAVAILABLE, ProtocolServer, make_lease, training_outcome
+from worker.agent import Agent, Finished
+from worker.client import ProtocolError, ServerClient, Unreachable
+from worker.control import Control, TaskFailed
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+REGISTRATION = WorkerRegistration(name="gpu", device="cpu")
+CHECKPOINT = b"the weights"
+DIGEST = sha256(CHECKPOINT).hexdigest()
+
+pytestmark = pytest.mark.usefixtures("signals_restored")
+
+Task = Callable[[Lease, Control], Finished]
+Work = Callable[..., None]
+
+
+def train(_lease: Lease, _control: Control) -> Finished:
+    return Finished(training_outcome(), CHECKPOINT)
+
+
+def train_until_stopped(_lease: Lease, control: Control) -> Finished:
+    wait_for(lambda: control.told != "continue")
+    control.check()
+    return Finished(training_outcome(outcome="pruned"))
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    turn = threading.Event()
+    for _ in range(6_000):
+        if condition():
+            return
+        turn.wait(0.005)
+    raise AssertionError("it never came")
+
+
+@pytest.fixture
+def work(server: ProtocolServer, client: ServerClient) -> Work:
+    """Runs a worker in this process: one task after the other, each done by the next executor, until idle."""
+
+    def run(*tasks: Task) -> None:
+        server.leases = [make_lease() for _ in tasks]
+        left = iter(tasks)
+
+        def execute(lease: Lease, control: Control) -> Finished:
+            return next(left)(lease, control)
+
+        Agent(client, lambda: REGISTRATION, execute, exit_when_idle=True, wait_seconds=0).run()
+
+    return run
+
+
+def told_failure(server: ProtocolServer) -> TaskFailure:
+    (call,) = server.to("failure")
+    return TaskFailure.model_validate_json(call.body)
+
+
+def test_the_checkpoint_is_stored_before_the_result_names_it(server: ProtocolServer, work: Work) -> None:
+    work(train)
+
+    assert server.happened == ["register", "lease", "upload", "result", "lease", "depart"]
+    assert server.artifacts == {DIGEST: CHECKPOINT}
+    (call,) = server.to("result")
+    assert TaskResult.model_validate_json(call.body).result == training_outcome(checkpoint=DIGEST)
+
+
+def test_what_has_no_checkpoint_is_a_result_alone(server: ProtocolServer, work: Work) -> None:
+    tested = EvaluationOutcome(outcome="evaluated", test_accuracy=0.9, images=360, total_seconds=1.0)
+
+    work(lambda *_: Finished(tested), lambda *_: Finished(training_outcome(outcome="diverged")))
+
+    results = [TaskResult.model_validate_json(call.body).result for call in server.to("result")]
+    assert results == [tested, training_outcome(outcome="diverged")]
+    assert not server.artifacts
+
+
+def test_every_request_is_a_new_one_of_the_same_worker(server: ProtocolServer, work: Work) -> None:
+    work(train, train)
+
+    requests = [LeaseRequest.model_validate_json(call.body) for call in server.to("lease")]
+    assert len({request.request_id for request in requests}) == 3
+    (registered,) = server.to("register")
+    assert {str(request.worker) for request in requests} == {registered.path.rsplit("/", 1)[-1]}
+
+
+def test_a_crash_is_told_with_the_last_lines_of_the_log(server: ProtocolServer, work: Work) -> None:
+    def crash(_lease: Lease, _control: Control) -> Finished:
+        for line in range(300):
+            logging.getLogger("worker").warning("line %d", line)
+        raise ZeroDivisionError("by \x00")
+
+    work(crash, train)
+
+    failure = told_failure(server)
+    assert (failure.reason, failure.message) == ("crashed", "ZeroDivisionError: by ")
+    assert "line 299" in failure.log
+    assert "line 0\n" not in failure.log
+    assert "in crash" in failure.log, "the traceback"
+    assert server.happened[-4:] == ["upload", "result", "lease", "depart"], "the worker went on"
+
+
+@pytest.mark.parametrize("reason", ["out-of-memory", "time-limit", "user-error", "crashed"])
+def test_what_cannot_be_done_is_told_by_its_reason(server: ProtocolServer, work: Work, reason: FailureReason) -> None:
+    def fail(_lease: Lease, _control: Control) -> Finished:
+        raise TaskFailed(reason, "no image\nin \udcff.png")
+
+    work(fail)
+
+    failure = told_failure(server)
+    assert (failure.reason, failure.message) == (reason, "no image\nin ?.png")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("pause", ["release", "lease", "upload", "result", "lease", "depart"]),
+        ("cancel", ["failure", "lease", "upload", "result", "lease", "depart"]),
+        ("prune", ["result", "lease", "upload", "result", "lease", "depart"]),
+        ("drain", ["release", "depart"]),
+    ],
+)
+def test_commands(server: ProtocolServer, work: Work, command: Command, told: list[str]) -> None:
+    server.command = command
+
+    def obey(lease: Lease, control: Control) -> Finished:
+        try:
+            return train_until_stopped(lease, control)
+        finally:
+            server.command = "continue"
+
+    work(obey, train)
+
+    assert server.happened == ["register", "lease", *told]
+    if command == "cancel":
+        assert told_failure(server).reason == "cancelled"
+
+
+def test_a_task_that_ended_meanwhile_is_not_missed(server: ProtocolServer, work: Work) -> None:
+    server.next("failure", LEASE_LOST, problem(404, "not-found", "no such task"))
+    server.next("release", LEASE_LOST)
+    server.next("result", LEASE_LOST, problem(404, "not-found", "no such task"))
+
+    def crash(_lease: Lease, _control: Control) -> Finished:
+        raise ZeroDivisionError
+
+    work(crash, train, train, train)
+
+    told = ["failure", "lease", "upload", "result", "lease", "upload", "result", "failure"]
+    assert server.happened == ["register", "lease", *told, "lease", "upload", "result", "lease", "depart"]
+
+
+@pytest.mark.parametrize("answer", [LEASE_LOST, problem(404, "not-found", "no such task")])
+def test_a_lost_lease_stops_the_training_and_nothing_is_told(
+    server: ProtocolServer, work: Work, answer: Answer
+) -> None:
+    server.next("beat", answer)
+
+    work(train_until_stopped, train)
+
+    assert server.happened == ["register", "lease", "lease", "upload", "result", "lease", "depart"]
+
+
+def test_a_beat_that_is_lost_stops_nothing(server: ProtocolServer, work: Work) -> None:
+    server.next("beat", LOST, UNAVAILABLE)
+
+    def watch(lease: Lease, control: Control) -> Finished:
+        wait_for(lambda: len(server.to("beat")) > 3)
+        return train(lease, control)
+
+    work(watch)
+
+    assert server.happened == ["register", "lease", "upload", "result", "lease", "depart"]
+
+
+def test_the_lease_is_renewed_while_the_result_is_handed_in(server: ProtocolServer, work: Work) -> None:
+    def slow() -> None:
+        beats = len(server.to("beat"))
+        wait_for(lambda: len(server.to("beat")) > beats + 1)
+
+    server.hooks["upload"] = slow
+
+    work(train)
+
+    assert server.happened == ["register", "lease", "upload", "result", "lease", "depart"]
+
+
+def test_an_outage_while_handing_in_loses_nothing(server: ProtocolServer, work: Work) -> None:
+    server.next("upload", UNAVAILABLE, LOST)
+    server.next("result", LOST, UNAVAILABLE)
+    server.next("beat", *[LOST] * 50)
+
+    work(train)
+
+    assert server.happened == ["register", "lease", *["upload"] * 3, *["result"] * 3, "lease", "depart"]
+    assert len({call.body for call in server.to("result")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (problem(409, "conflict", "the lease of this request has ended"), ["lease", "lease"]),
+        (problem(404, "not-found", "no such worker"), ["lease", "register", "lease"]),
+    ],
+)
+def test_a_refused_request_is_followed_by_a_new_one(
+    server: ProtocolServer, work: Work, refusal: Answer, told: list[str]
+) -> None:
+    server.next("lease", refusal)
+
+    work(train)
+
+    assert server.happened == ["register", *told, "upload", "result", "lease", "depart"]
+    requests = [LeaseRequest.model_validate_json(call.body).request_id for call in server.to("lease")]
+    assert len(set(requests)) == 3
+    assert len({call.path for call in server.to("register")}) == 1, "under its old id"
+
+
+def test_other_refusals_end_the_worker(server: ProtocolServer, work: Work) -> None:
+    server.always("lease", problem(401, "unauthenticated", "the token was revoked"))
+
+    with pytest.raises(ProtocolError, match="revoked"):
+        work(train)
+
+    assert server.happened == ["register", "lease", "depart"]
+
+
+@pytest.mark.parametrize("verb", ["register", "lease", "upload", "result"])
+def test_a_server_that_stays_away_ends_the_worker(server: ProtocolServer, work: Work, verb: str) -> None:
+    server.always(verb, UNAVAILABLE)
+
+    with pytest.raises(Unreachable):
+        work(train)
+
+    assert server.happened[-2:] == [verb, "depart"]
+
+
+def test_a_task_that_cannot_be_handed_back_keeps_nobody_from_leaving(server: ProtocolServer, work: Work) -> None:
+    server.command = "drain"
+    server.always("release", UNAVAILABLE)
+
+    work(train_until_stopped)
+
+    assert server.happened == ["register", "lease", *["release"] * 3, "depart"]
+
+
+def test_a_worker_without_a_reason_to_leave_asks_again(server: ProtocolServer, client: ServerClient) -> None:
+    server.next("lease", NO_CONTENT, NO_CONTENT, Answer(make_lease()))
+    server.command = "drain"
+
+    Agent(client, lambda: REGISTRATION, train_until_stopped, wait_seconds=0).run()
+
+    assert server.happened == ["register", "lease", "lease", "lease", "release", "depart"]
+
+
+def test_a_signal_in_the_middle_of_a_log_line_ends_the_wait(server: ProtocolServer, work: Work) -> None:
+    class Interrupted(logging.StreamHandler[io.StringIO]):
+        def format(self, record: logging.LogRecord) -> str:
+            logging.getLogger().removeHandler(self)
+            signal.raise_signal(signal.SIGTERM)
+            return super().format(record)
+
+    def interrupt() -> None:
+        server.hooks.clear()
+        logging.getLogger().addHandler(Interrupted(io.StringIO()))
+
+    server.always("register", UNAVAILABLE)
+    server.hooks["register"] = interrupt
+
+    work()
+
+    assert server.happened == ["register", "depart"]
+
+
+# A worker as a process, for its signals: it trains until told to stop, in `stubborn` mode beyond that.
+PROGRAM = """
+import logging, stamina.instrumentation, sys, time
+from contract.tasks import WorkerRegistration
+from worker.agent import Agent
+from worker.client import ServerClient
+
+def execute(lease, control):
+    while True:
+        time.sleep(0.005)
+        if sys.argv[3] != "stubborn":
+            control.check()
+
+logging.basicConfig(level=logging.INFO)
+stamina.instrumentation.set_on_retry_hooks([])
+client = ServerClient(sys.argv[1], sys.argv[2], patience=60)
+Agent(client, lambda: WorkerRegistration(name="gpu", device="cpu"), execute, wait_seconds=20).run()
+"""
+
+
+class Worker:
+    """A worker in a process of its own."""
+
+    def __init__(self, server: ProtocolServer, mode: str = "") -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, server.url, TOKEN, mode],
+            cwd=REPOSITORY,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def end(self) -> tuple[int, str]:
+        """Its exit code and what it said, once it has ended by itself."""
+        try:
+            said = self._process.communicate(timeout=60)[1]
+        finally:
+            self._process.kill()
+        return self._process.returncode, said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_idle_worker_at_once(server: ProtocolServer, number: int) -> None:
+    released = threading.Event()
+
+    def long_poll() -> None:
+        released.wait(20)
+
+    server.hooks["lease"] = long_poll
+    worker = Worker(server)
+    wait_for(lambda: "lease" in server.happened)
+
+    worker.signal(number)
+    code, _ = worker.end()
+    released.set()
+
+    assert code == 0
+    assert server.happened == ["register", "lease", "depart"]
+
+
+def test_a_signal_ends_a_worker_that_looks_for_its_server(server: ProtocolServer) -> None:
+    server.always("register", UNAVAILABLE)
+    worker = Worker(server)
+    wait_for(lambda: "register" in server.happened)
+
+    worker.signal(signal.SIGTERM)
+
+    assert worker.end()[0] == 0
+    assert server.happened[-1] == "depart"
+
+
+def test_a_signal_hands_the_task_back(server: ProtocolServer) -> None:
+    server.leases = [make_lease(), make_lease()]
+    worker = Worker(server)
+    wait_for(lambda: len(server.to("beat")) > 0)
+
+    worker.signal(signal.SIGTERM)
+    code, said = worker.end()
+
+    assert code == 0
+    assert server.happened == ["register", "lease", "release", "depart"]
+    assert "draining" in said
+    assert "Traceback" not in said
+    assert TOKEN not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_the_process(server: ProtocolServer, number: int) -> None:
+    server.leases = [make_lease()]
+    worker = Worker(server, "stubborn")
+    wait_for(lambda: len(server.to("beat")) > 0)
+
+    worker.signal(signal.SIGTERM)
+    beats = len(server.to("beat"))
+    wait_for(lambda: len(server.to("beat")) > beats + 1)
+    worker.signal(number)
+    code, _ = worker.end()
+
+    assert code == 128 + number
+    assert server.happened == ["register", "lease"]

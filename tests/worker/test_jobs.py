@@ -1,0 +1,329 @@
+"""Leases as the server writes them, done on the CPU: what the training room's words become in the protocol's."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from contract.base import Digest
+from contract.tasks import Command, EvaluationOutcome, Lease, Measurement, TaskResult, TrainingOutcome
+from tests.worker.conftest import WORK, make_lease
+from worker.agent import Finished
+from worker.checkpoints import content_address, unpack
+from worker.control import Control, Stopped, TaskFailed
+from worker.data import open_dataset
+from worker.jobs import Places, TorchExecutor
+from worker.training.spec import Conv, Pool, Stage
+
+SECOND = {
+    "layers": [{"kind": "conv", "size": 3, "filters": 4}],
+    "input_shape": (8, 4, 4),
+    "output_shape": (4, 4, 4),
+}
+
+
+class Shelf:
+    """The server's artifacts, without a server."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self.taken: list[str] = []
+
+    def put(self, content: bytes | None) -> str:
+        assert content is not None
+        digest = content_address(content)
+        self.contents[digest] = content
+        return digest
+
+    def download(self, digest: Digest, target: Path) -> None:
+        self.taken.append(digest)
+        target.write_bytes(self.contents[digest])
+
+
+class Watched(Control):
+    """Gives a command when the first measurement is told."""
+
+    def __init__(self, command: Command) -> None:
+        super().__init__()
+        self._waiting = command
+
+    def report(self, report: Measurement) -> None:
+        super().report(report)
+        self.command(self._waiting)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def digest(home: Path) -> str:
+    return open_dataset("digits", home, None).info.digest
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def executor(home: Path, shelf: Shelf) -> TorchExecutor:
+    return TorchExecutor(torch.device("cpu"), Places(home, None), shelf)
+
+
+Leases = Callable[..., Lease]
+
+
+@pytest.fixture
+def lease(digest: str) -> Leases:
+    def make(kind: str = "trial", **work: Any) -> Lease:
+        return make_lease(kind, **({"dataset": WORK["dataset"] | {"digest": digest}} | work))
+
+    return make
+
+
+def trained(finished: Finished) -> TrainingOutcome:
+    assert isinstance(finished.outcome, TrainingOutcome)
+    return finished.outcome
+
+
+def failure(executor: TorchExecutor, lease: Lease) -> TaskFailed:
+    with pytest.raises(TaskFailed) as raised:
+        executor(lease, Control())
+    return raised.value
+
+
+@pytest.mark.parametrize("kind", ["trial", "fit"])
+def test_a_training_brings_back_figures_and_a_checkpoint(executor: TorchExecutor, lease: Leases, kind: str) -> None:
+    control = Control()
+
+    started = time.monotonic()
+    finished = executor(lease(kind), control)
+    seconds = time.monotonic() - started
+
+    outcome = trained(finished)
+    assert outcome.outcome == "complete"
+    assert outcome.validation_accuracy > 0.8
+    assert outcome.training_accuracy > 0.8
+    assert outcome.epochs == 2
+    assert 0 < outcome.training_seconds + outcome.evaluation_seconds < outcome.total_seconds <= seconds
+    assert outcome.feature_seconds == 0
+    assert outcome.memory.resident_bytes == 800 * 64
+    assert 0.5 < outcome.memory.peak_bytes / outcome.memory.analytic_bytes < 2.5
+    assert outcome.provenance["precision"] == "float32"
+    assert outcome.provenance["threads"] == "1"
+    assert outcome.provenance["training accuracy over"] == "600 images"
+    assert outcome.checkpoint is None, "its name is the agent's to give, once it is uploaded"
+    assert finished.checkpoint is not None
+    stage = Stage((Conv(3, 8), Pool(2)), (1, 8, 8), (8, 4, 4))
+    assert unpack(finished.checkpoint, stage).network.classes == 10
+    assert TaskResult.model_validate_json(TaskResult(result=outcome).model_dump_json()).result == outcome
+
+
+def test_measurements_are_told_as_they_are_made(executor: TorchExecutor, lease: Leases) -> None:
+    control = Control()
+
+    outcome = trained(executor(lease(), control))
+
+    assert control.fraction == 1
+    assert control.take_reports() == outcome.curve
+    assert [point.step for point in outcome.curve] == [30, 60]
+    assert [point.epoch for point in outcome.curve] == [1, 2]
+    assert outcome.curve[-1].validation_accuracy == outcome.validation_accuracy
+
+
+def test_seeds_make_a_difference_and_nothing_else_does(executor: TorchExecutor, lease: Leases) -> None:
+    checkpoints = [executor(lease(seed=seed, epochs=1), Control()).checkpoint for seed in (0, 0, 1)]
+
+    assert checkpoints[0] == checkpoints[1] != checkpoints[2]
+
+
+def test_stage_after_stage_to_the_test_set(executor: TorchExecutor, lease: Leases, shelf: Shelf) -> None:
+    first = shelf.put(executor(lease(), Control()).checkpoint)
+    prefix = [{"stage": WORK["stage"], "checkpoint": first}]
+    finished = executor(lease(stage=SECOND, prefix=prefix), Control())
+    second = shelf.put(finished.checkpoint)
+
+    assert trained(finished).feature_seconds > 0
+    assert shelf.taken == [first]
+
+    measured = [
+        executor(
+            lease("evaluate", stage=SECOND, prefix=prefix, checkpoint=second, hyperparameters=None), Control()
+        ).outcome
+        for _ in range(2)
+    ]
+    assert shelf.taken == [first, second], "what is here is not fetched again"
+    for outcome in measured:
+        assert isinstance(outcome, EvaluationOutcome)
+        assert outcome.outcome == "evaluated"
+        assert outcome.images == 360
+        assert outcome.test_accuracy > 0.8
+        assert outcome.total_seconds > 0
+
+
+def test_pruned_means_figures_without_a_checkpoint(executor: TorchExecutor, lease: Leases) -> None:
+    finished = executor(lease(epochs=1_000), Watched("prune"))
+
+    outcome = trained(finished)
+    assert outcome.outcome == "pruned"
+    assert 0 < outcome.epochs < 1_000
+    assert outcome.validation_accuracy == outcome.curve[-1].validation_accuracy
+    assert finished.checkpoint is None
+
+
+def test_a_training_pruned_before_it_began_still_has_figures(executor: TorchExecutor, lease: Leases) -> None:
+    control = Control()
+    control.command("prune")
+
+    assert trained(executor(lease(epochs=1_000), control)).outcome == "pruned"
+
+
+@pytest.mark.parametrize("command", ["cancel", "pause", "drain"])
+def test_a_stop_in_the_middle_ends_the_training(executor: TorchExecutor, lease: Leases, command: Command) -> None:
+    with pytest.raises(Stopped) as stop:
+        executor(lease(epochs=1_000), Watched(command))
+
+    assert stop.value.command == command
+
+
+class Killed(BaseException):
+    """kill -9, as far as the training can tell: nothing after it runs."""
+
+
+class Deadly(Control):
+    """Kills at the third measurement."""
+
+    def report(self, report: Measurement) -> None:
+        super().report(report)
+        if len(self._pending) == 3:
+            raise Killed
+
+
+@pytest.mark.parametrize("command", ["pause", "drain"])
+def test_what_was_handed_back_goes_on_where_it_stopped(
+    home: Path, executor: TorchExecutor, lease: Leases, shelf: Shelf, command: Command
+) -> None:
+    task = lease(epochs=4)
+    undisturbed = executor(lease(epochs=4), Control())
+    with pytest.raises(Stopped):
+        executor(task, Watched(command))
+
+    restarted = TorchExecutor(torch.device("cpu"), Places(home, None), shelf)
+    resumed = restarted(task, Control())
+
+    assert resumed.checkpoint == undisturbed.checkpoint, "bit by bit"
+    assert trained(resumed).curve == trained(undisturbed).curve
+    assert not (home / "snapshots" / f"{task.task}.safetensors").exists(), "a finished training needs no snapshot"
+
+
+def test_a_killed_training_goes_on_from_its_last_snapshot(home: Path, lease: Leases, shelf: Shelf) -> None:
+    task = lease(epochs=6)
+    always = Places(home, None, snapshot_seconds=0)
+    with pytest.raises(Killed):
+        TorchExecutor(torch.device("cpu"), always, shelf)(task, Deadly())
+    control = Control()
+
+    resumed = TorchExecutor(torch.device("cpu"), always, shelf)(task, control)
+
+    undisturbed = TorchExecutor(torch.device("cpu"), Places(home, None), shelf)(lease(epochs=6), Control())
+    assert resumed.checkpoint == undisturbed.checkpoint
+    told_again = control.take_reports()
+    assert 0 < len(told_again) < len(trained(undisturbed).curve), "it did not start from the beginning"
+
+
+def test_a_cancelled_training_leaves_no_snapshot(home: Path, lease: Leases, shelf: Shelf) -> None:
+    task = lease(epochs=1_000)
+    with pytest.raises(Stopped):
+        TorchExecutor(torch.device("cpu"), Places(home, None, snapshot_seconds=0), shelf)(task, Watched("cancel"))
+
+    assert not (home / "snapshots" / f"{task.task}.safetensors").exists()
+
+
+def test_the_snapshot_of_another_training_is_not_used(executor: TorchExecutor, lease: Leases) -> None:
+    paused = lease(epochs=4)
+    with pytest.raises(Stopped):
+        executor(paused, Watched("pause"))
+    other = lease(epochs=2, seed=5).model_copy(update={"task": paused.task})
+
+    assert executor(other, Control()).checkpoint == executor(lease(epochs=2, seed=5), Control()).checkpoint
+
+
+def test_divergence_is_a_result_at_chance(executor: TorchExecutor, lease: Leases) -> None:
+    finished = executor(lease(hyperparameters={"learning_rate": 1e6, "regularization": 1e-4}), Control())
+
+    outcome = trained(finished)
+    assert (outcome.outcome, outcome.validation_accuracy) == ("diverged", 0.1)
+    assert finished.checkpoint is None
+    TaskResult.model_validate_json(TaskResult(result=outcome).model_dump_json())
+
+
+def test_limits_are_failures_of_their_own(executor: TorchExecutor, lease: Leases) -> None:
+    memory = failure(executor, lease(memory_limit=10_000))
+    seconds = failure(executor, lease(time_limit=0.0))
+
+    assert (memory.reason, seconds.reason) == ("out-of-memory", "time-limit")
+    assert "MiB" in str(memory)
+
+
+def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Leases, digest: str) -> None:
+    dataset = WORK["dataset"] | {"digest": digest}
+    for task, said in (
+        (lease(dataset=WORK["dataset"]), f"digits is here with the content {digest[:12]}, wanted is dddddddddddd"),
+        (lease(dataset=dataset | {"name": "flowers"}), "there is no data set flowers here"),
+        (lease(dataset=dataset | {"train": 5_000}), "5000"),
+        (lease(hyperparameters=None), "the task has no hyperparameters"),
+        (lease("evaluate"), "the task has no checkpoint"),
+        (lease("embed"), "cannot do tasks of kind embed"),
+    ):
+        failed = failure(executor, task)
+        assert failed.reason == "user-error"
+        assert said in str(failed)
+
+
+def test_a_checkpoint_of_another_stage_is_no_prefix(executor: TorchExecutor, lease: Leases, shelf: Shelf) -> None:
+    first = shelf.put(executor(lease(epochs=1), Control()).checkpoint)
+
+    failed = failure(executor, lease("evaluate", stage=SECOND, checkpoint=first))
+
+    assert failed.reason == "crashed"
+    assert "the checkpoint holds" in str(failed)
+
+
+def test_downloads_do_not_fill_the_disk(
+    executor: TorchExecutor, lease: Leases, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = executor._checkpoints
+    monkeypatch.setattr(store, "capacity", 1)
+    digests = [shelf.put(executor(lease(seed=seed, epochs=1), Control()).checkpoint) for seed in (11, 12)]
+
+    for digest in digests:
+        executor(lease("evaluate", checkpoint=digest), Control())
+
+    assert [store.has(digest) for digest in digests] == [False, True]
+
+
+def test_a_damaged_copy_is_fetched_again_by_the_next_attempt(
+    executor: TorchExecutor, lease: Leases, shelf: Shelf, home: Path
+) -> None:
+    digest = shelf.put(executor(lease(seed=7), Control()).checkpoint)
+    evaluation = lease("evaluate", checkpoint=digest)
+    executor(evaluation, Control())
+    (home / "checkpoints" / f"{digest}.safetensors").write_bytes(b"damaged")
+
+    assert failure(executor, evaluation).reason == "crashed"
+    executor(evaluation, Control())
+
+    assert shelf.taken == [digest, digest]

@@ -1,0 +1,120 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from worker.checkpoints import CheckpointError, CheckpointStore
+from worker.data import DataError, Dataset, open_dataset
+from worker.stage_training import DataUse, FrozenStage, StageJob, StageResult, Workbench, evaluate_chain, train_stage
+from worker.training.errors import Paused
+from worker.training.loop import Progress
+from worker.training.spec import Budget, Command, Conv, Ending, Hyperparameters, Pool, Recipe, Stage
+
+CPU = torch.device("cpu")
+FIRST = Stage((Conv(3, 16), Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
+SECOND = Stage((Conv(3, 16), Pool(2)), (16, 4, 4), (16, 2, 2))
+JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Workbench:
+    return Workbench(CPU, CheckpointStore(tmp_path / "checkpoints"), tmp_path / "features")
+
+
+def keep(bench: Workbench, stage: Stage, result: StageResult) -> FrozenStage:
+    assert result.checkpoint is not None
+    return FrozenStage(stage, bench.checkpoints.put(result.checkpoint))
+
+
+def test_stage_after_stage_learns_the_digits(digits: Dataset, bench: Workbench) -> None:
+    one = train_stage(JOB, digits, bench)
+    first = keep(bench, FIRST, one)
+    two = train_stage(replace(JOB, stage=SECOND, prefix=(first,)), digits, bench)
+    second = keep(bench, SECOND, two)
+
+    assert one.training.validation_accuracy > 0.9
+    assert two.training.validation_accuracy > 0.9
+    assert one.training.feature_seconds == 0 < two.training.feature_seconds
+    assert two.training.memory.peak_bytes < one.training.memory.peak_bytes
+    pixels = (1200 + 237) * 64
+    assert one.training.memory.resident_bytes == pixels
+    assert two.training.memory.resident_bytes == pixels + bench.features.resident_bytes
+
+    tested = evaluate_chain((first, second), digits, "auto", bench)
+    assert (tested.images, tested.test_accuracy > 0.85) == (360, True)
+    assert evaluate_chain((first, second), digits, "auto", bench).test_accuracy == tested.test_accuracy
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_job_gives_the_same_checkpoint_wherever_features_are_kept(
+    digits: Dataset, tmp_path: Path, precision: str
+) -> None:
+    recipe = replace(JOB.recipe, precision=precision)  # type: ignore[arg-type]
+    store = CheckpointStore(tmp_path / "checkpoints")
+    found = set()
+    for directory, size in ((None, 1 << 30), (None, 0), (tmp_path / "features", 0)):
+        bench = Workbench(CPU, store, directory, size)
+        first = keep(bench, FIRST, train_stage(replace(JOB, recipe=recipe), digits, bench))
+        job = replace(JOB, recipe=recipe, stage=SECOND, prefix=(first,))
+        found.add((first.checkpoint, keep(bench, SECOND, train_stage(job, digits, bench)).checkpoint))
+    assert len(found) == 1
+
+
+def test_stage_inputs_are_standardised_only_where_the_recipe_says_so(digits: Dataset, bench: Workbench) -> None:
+    first = keep(bench, FIRST, train_stage(JOB, digits, bench))
+    job = replace(JOB, stage=SECOND, prefix=(first,))
+    with_it = bench.stage(keep(bench, SECOND, train_stage(job, digits, bench)))
+    plain = replace(job, recipe=replace(job.recipe, standardize_inputs=False))
+    without = bench.stage(keep(bench, SECOND, train_stage(plain, digits, bench)))
+    assert with_it.network.input_mean.any()
+    assert not without.network.input_mean.any()
+    assert without.network.input_std.eq(1).all()
+
+
+@pytest.mark.parametrize("preprocessing", ["standardize", "mean-image", "none"])
+def test_the_checkpoint_carries_the_preprocessing(digits: Dataset, bench: Workbench, preprocessing: str) -> None:
+    job = replace(
+        JOB,
+        data=DataUse(1200, 237, preprocessing),  # type: ignore[arg-type]
+        point=Hyperparameters(1e-4, 1e-3),
+        budget=Budget(1),
+    )
+    network = bench.stage(keep(bench, FIRST, train_stage(job, digits, bench))).network
+    assert network.input_mean.shape == ((1, 8, 8) if preprocessing == "mean-image" else (1, 1, 1))
+    assert (network.input_std.item() == 255) == (preprocessing == "none")
+
+
+def test_a_paused_stage_continues_to_the_same_checkpoint(digits: Dataset, bench: Workbench) -> None:
+    whole = train_stage(JOB, digits, bench)
+
+    def pause(progress: Progress) -> Command:
+        return Command.PAUSE if progress.fraction >= 0.5 else Command.CONTINUE
+
+    with pytest.raises(Paused) as paused:
+        train_stage(JOB, digits, bench, pause)
+    assert train_stage(JOB, digits, bench, resume=paused.value.state).checkpoint == whole.checkpoint
+
+
+def test_a_diverged_stage_has_no_checkpoint(digits: Dataset, bench: Workbench) -> None:
+    result = train_stage(replace(JOB, point=Hyperparameters(1e6, 1e-4)), digits, bench)
+    assert result.training.ending is Ending.DIVERGED
+    assert result.checkpoint is None
+
+
+def test_what_does_not_fit_together_is_refused(digits: Dataset, bench: Workbench) -> None:
+    first = keep(bench, FIRST, train_stage(replace(JOB, budget=Budget(1)), digits, bench))
+    wrong = Stage((Pool(2),), (16, 8, 8), (16, 4, 4))
+    with pytest.raises(CheckpointError, match="prefix"):
+        train_stage(replace(JOB, stage=wrong, prefix=(first,)), digits, bench)
+    with pytest.raises(CheckpointError, match="expected"):
+        train_stage(replace(JOB, stage=SECOND, prefix=(FrozenStage(wrong, first.checkpoint),)), digits, bench)
+    with pytest.raises(CheckpointError, match="no checkpoint"):
+        train_stage(replace(JOB, stage=SECOND, prefix=(FrozenStage(FIRST, "0" * 64),)), digits, bench)
+    with pytest.raises(DataError, match="1437"):
+        train_stage(replace(JOB, data=DataUse(1400, 100)), digits, bench)

@@ -1,0 +1,206 @@
+"""Frozen features: the output of a prefix over a split, computed once, kept where there is room.
+
+Features are made in blocks of one fixed size and rounded to one storage type after every stage, whether they are then
+kept in memory, kept on disk or thrown away and made again for every batch. So free memory never changes a result.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from worker.checkpoints import StageCheckpoint
+from worker.training.data import Source, TensorSource
+from worker.training.device import autocast, dtype_name, reproducible, synchronize, typed_out_of_memory
+from worker.training.network import InputStatistics, StageNetwork, place
+
+BLOCK = 50
+"""Images per forward pass of a prefix, always: kernels choose their order of summation by the size of the batch."""
+
+MEMORY_SHARE = 0.4
+DISK_RESERVE = 2 << 30
+
+
+@dataclass(frozen=True)
+class Features:
+    """The inputs of a stage over one split. ``seconds`` is what making the last step took, once, cached or not."""
+
+    source: Source
+    statistics: InputStatistics
+    seconds: float
+    memory_bytes: int = 0
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split before any stage, and what identifies them."""
+
+    key: str
+    images: Source
+
+
+def storage_device_budget(device: torch.device) -> int:
+    """The bytes that features may take by default: a share of what the device has free now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * MEMORY_SHARE)
+    return int(psutil.virtual_memory().available * MEMORY_SHARE)
+
+
+def feature_key(split: str, digests: Sequence[str], dtype: torch.dtype) -> str:
+    """The name of features: data, split, the weights of the prefix, storage type."""
+    return hashlib.sha256(json.dumps([split, list(digests), dtype_name(dtype), BLOCK]).encode()).hexdigest()
+
+
+class StageSource:
+    """Features made anew for every batch from the stage before; the values are those that would have been kept."""
+
+    def __init__(self, parent: Source, network: StageNetwork, dtype: torch.dtype, device: torch.device) -> None:
+        self.parent = parent
+        self.network = network
+        self.dtype = dtype
+        self.device = device
+
+    def __len__(self) -> int:
+        return len(self.parent)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        parts = [self._block(self.parent.batch(_padded(part))) for part in torch.split(indices, BLOCK)]
+        values = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return values[: len(indices)]
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+    @torch.no_grad()
+    def _block(self, inputs: Tensor) -> Tensor:
+        with reproducible(), autocast(self.device, self.dtype):
+            return self.network.features(inputs).to(self.dtype)
+
+
+def _padded(indices: Tensor) -> Tensor:
+    missing = BLOCK - len(indices)
+    return indices if missing == 0 else torch.cat([indices, indices[-1:].expand(missing)])
+
+
+class FeatureCache:
+    """Features by key: in memory up to ``memory_bytes``, then in ``directory``, else recomputed. For one thread."""
+
+    def __init__(self, device: torch.device, directory: Path | None, memory_bytes: int | None = None) -> None:
+        self.device = device
+        self.directory = directory
+        self.memory_bytes = storage_device_budget(device) if memory_bytes is None else memory_bytes
+        self._entries: OrderedDict[str, Features] = OrderedDict()
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the features kept in memory take."""
+        return sum(entry.memory_bytes for entry in self._entries.values())
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries.clear()
+
+    def features(self, split: Split, prefix: Sequence[StageCheckpoint], dtype: torch.dtype) -> Features:
+        """The outputs of a prefix of at least one stage over a split, in the storage type ``dtype``."""
+        key = feature_key(split.key, [checkpoint.digest for checkpoint in prefix], dtype)
+        found = self._entries.get(key)
+        if found is None:
+            parent = self.features(split, prefix[:-1], dtype).source if len(prefix) > 1 else split.images
+            with typed_out_of_memory():
+                found = self._make(parent, prefix[-1], dtype)
+            self._entries[key] = found
+        self._entries.move_to_end(key)
+        return found
+
+    def _make(self, parent: Source, checkpoint: StageCheckpoint, dtype: torch.dtype) -> Features:
+        network = place(checkpoint.network, self.device)
+        source = StageSource(parent, network, dtype, self.device)
+        channels, height, width = checkpoint.stage.output_shape
+        shape = (len(parent), height, width, channels)
+        size = math.prod(shape) * dtype.itemsize
+        kept, in_memory = self._place(shape, dtype, size)
+        begun = time.perf_counter()
+        total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+        for number, values in enumerate(source.batches(BLOCK)):
+            rows = values.permute(0, 2, 3, 1)
+            if kept is not None:
+                kept[number * BLOCK : number * BLOCK + len(rows)] = rows
+            # Sums of one block in float32, of all blocks in float64: exact enough, and MPS has no float64.
+            flat = rows.reshape(-1, channels).float()
+            total += flat.sum(0).cpu().double()
+            squares += flat.square().sum(0).cpu().double()
+        synchronize(self.device)
+        seconds = time.perf_counter() - begun
+        statistics = _statistics(total, squares, shape[0] * height * width)
+        if kept is None:
+            return Features(source, statistics, seconds)
+        held = TensorSource(kept, self.device)
+        return Features(held, statistics, seconds, *((size, 0) if in_memory else (0, size)))
+
+    def _place(self, shape: tuple[int, ...], dtype: torch.dtype, size: int) -> tuple[Tensor | None, bool]:
+        """Where to keep features, in memory, in a file or nowhere, and whether it is memory."""
+        if self.free_memory(size):
+            return torch.empty(shape, dtype=dtype, device=self.device), True
+        if self.directory is None:
+            return None, False
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            return (_mapped(self.directory, shape, dtype, size) if self._free_disk(size) else None), False
+        except OSError:
+            return None, False
+
+    def free_memory(self, wanted: int) -> bool:
+        """Drop the least recently used features from memory until ``wanted`` bytes fit; whether they do."""
+        if wanted > self.memory_bytes:
+            return False
+        while self.resident_bytes + wanted > self.memory_bytes:
+            self._drop(next(key for key, entry in self._entries.items() if entry.memory_bytes))
+        return True
+
+    def _free_disk(self, wanted: int) -> bool:
+        assert self.directory is not None
+        while shutil.disk_usage(self.directory).free < wanted + DISK_RESERVE:
+            oldest = next((key for key, entry in self._entries.items() if entry.disk_bytes), None)
+            if oldest is None:
+                return False
+            self._drop(oldest)
+        return True
+
+    def _drop(self, key: str) -> None:
+        dropped = self._entries.pop(key)
+        # Sources that recompute from it would keep it alive.
+        for other, entry in list(self._entries.items()):
+            if isinstance(entry.source, StageSource) and entry.source.parent is dropped.source:
+                self._drop(other)
+
+
+def _mapped(directory: Path, shape: tuple[int, ...], dtype: torch.dtype, size: int) -> Tensor:
+    """A tensor in a file that has no name, so that even a killed worker leaves nothing behind."""
+    handle, name = tempfile.mkstemp(dir=directory, prefix="features-")
+    try:
+        os.posix_fallocate(handle, 0, size) if hasattr(os, "posix_fallocate") else os.truncate(handle, size)
+        return torch.from_file(name, shared=True, size=math.prod(shape), dtype=dtype).reshape(shape)
+    finally:
+        os.close(handle)
+        Path(name).unlink()
+
+
+def _statistics(total: Tensor, squares: Tensor, count: int) -> InputStatistics:
+    """Mean and deviation of every channel; a channel that never varies is divided by 1."""
+    mean = total / count
+    variance = (squares / count - mean.square()).clamp_min(0)
+    deviation = torch.where(variance > 1e-12, variance.sqrt(), 1.0)
+    return InputStatistics(mean.float().reshape(-1, 1, 1), deviation.float().reshape(-1, 1, 1))

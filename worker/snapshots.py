@@ -1,0 +1,47 @@
+"""Unfinished trainings, a file each, so that the next attempt on this home goes on where the last one stopped."""
+
+import logging
+import time
+from pathlib import Path
+from uuid import UUID
+
+from worker.files import write_whole
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 30.0
+OLDEST_SECONDS = 7 * 24 * 3600.0
+
+
+class Snapshots:
+    """States of trainings by task. Two workers may share the folder: a task's state only ever moves on."""
+
+    def __init__(self, directory: Path, interval: float = INTERVAL_SECONDS) -> None:
+        self._directory = directory
+        self.interval = interval
+        directory.mkdir(parents=True, exist_ok=True)
+        # Tasks that others finished, or that were cancelled, leave theirs behind.
+        for file in directory.iterdir():
+            if time.time() - file.stat().st_mtime > OLDEST_SECONDS:
+                file.unlink(missing_ok=True)
+
+    def get(self, task: UUID) -> bytes | None:
+        """The last state of a task's training here."""
+        try:
+            return self._file(task).read_bytes()
+        except OSError:
+            return None
+
+    def keep(self, task: UUID, state: bytes) -> None:
+        """Replace the task's state. A full disk costs the snapshot, not the training."""
+        try:
+            write_whole(self._file(task), state)
+        except OSError as error:
+            log.warning("no snapshot of task %s: %s", task, error)
+
+    def drop(self, task: UUID) -> None:
+        """Forget a task that needs no next attempt."""
+        self._file(task).unlink(missing_ok=True)
+
+    def _file(self, task: UUID) -> Path:
+        return self._directory / f"{task}.safetensors"

@@ -1,0 +1,209 @@
+"""One stage from a data set, a prefix and a recipe to a checkpoint; and the test accuracy of a chain of stages."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+import torch
+from torch import Tensor
+
+from worker.checkpoints import CheckpointError, CheckpointStore, StageCheckpoint, pack, unpack
+from worker.data.preprocessing import Preprocessing, input_mean_and_std
+from worker.data.splits import split_dataset
+from worker.data.store import Dataset
+from worker.features import FeatureCache, Features, Split, StageSource
+from worker.training.data import Labelled, Source, TensorSource
+from worker.training.device import device_name, dtype_name, reproducible, resolve_precision, typed_out_of_memory
+from worker.training.evaluate import accuracy
+from worker.training.loop import OnProgress, StageTraining, TrainingResult, keep_going, mixed_seed
+from worker.training.network import InputStatistics, build_network, place
+from worker.training.spec import Budget, Ending, Hyperparameters, PrecisionChoice, Recipe, Stage
+
+
+@dataclass(frozen=True)
+class DataUse:
+    """The split of a data set, in images, and its preprocessing."""
+
+    train: int
+    validation: int
+    preprocessing: Preprocessing = "standardize"
+
+
+@dataclass(frozen=True)
+class FrozenStage:
+    """A trained stage by the SHA-256 of its checkpoint, which lies in the bench's store."""
+
+    stage: Stage
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """One training: the trial or fit of a task."""
+
+    stage: Stage
+    prefix: tuple[FrozenStage, ...]
+    data: DataUse
+    recipe: Recipe
+    point: Hyperparameters
+    budget: Budget
+    seed: int
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """The figures of a training and the stage's checkpoint; a diverged training has none."""
+
+    training: TrainingResult
+    checkpoint: bytes | None
+
+
+@dataclass(frozen=True)
+class ChainResult:
+    """The accuracy of a chain of stages on the test set."""
+
+    test_accuracy: float
+    images: int
+    seconds: float
+    precision: str
+    device: str
+    torch_version: str
+
+
+class Workbench:
+    """What a device keeps between tasks: one resident data set, frozen features, checkpoints. For one thread."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        checkpoints: CheckpointStore,
+        feature_directory: Path | None = None,
+        feature_bytes: int | None = None,
+    ) -> None:
+        self.device = device
+        self.checkpoints = checkpoints
+        self.features = FeatureCache(device, feature_directory, feature_bytes)
+        self._resident: tuple[str, Tensor, Tensor] | None = None
+        self._statistics: dict[tuple[str, int, str], InputStatistics] = {}
+
+    def images(self, dataset: Dataset) -> tuple[Tensor, Tensor]:
+        """Pixels (N, H, W, C) and labels on the device, for as long as no other data set is asked for."""
+        if self._resident is None or self._resident[0] != dataset.info.digest:
+            self._resident = None
+            with typed_out_of_memory():
+                pixels = torch.from_numpy(dataset.images).to(self.device)
+                labels = torch.from_numpy(dataset.labels).to(self.device)
+            self._resident = (dataset.info.digest, pixels, labels)
+        return self._resident[1], self._resident[2]
+
+    def pixel_statistics(self, dataset: Dataset, use: DataUse) -> InputStatistics:
+        """What the first stage subtracts from pixels and divides them by."""
+        key = (dataset.info.digest, use.train, use.preprocessing)
+        if key not in self._statistics:
+            mean, std = input_mean_and_std(dataset.images[: use.train], use.preprocessing)
+            self._statistics[key] = InputStatistics(torch.from_numpy(mean).float(), torch.from_numpy(std).float())
+        return self._statistics[key]
+
+    def stage(self, frozen: FrozenStage) -> StageCheckpoint:
+        """A frozen stage out of the store. Raises CheckpointError."""
+        return unpack(self.checkpoints.read(frozen.checkpoint), frozen.stage)
+
+
+def train_stage(
+    job: StageJob, dataset: Dataset, bench: Workbench, on_progress: OnProgress = keep_going, resume: bytes | None = None
+) -> StageResult:
+    """Train one stage on the frozen features of its prefix.
+
+    Raises DataError, CheckpointError, OutOfMemory, TimeLimitExceeded, Cancelled or Paused. ``resume`` is the state of a
+    paused training or a snapshot.
+    """
+    use, recipe = job.data, job.recipe
+    splits = split_dataset(dataset.info, use.train, use.validation)
+    pixels, labels = bench.images(dataset)
+    train_images = TensorSource(pixels[splits.train], bench.device)
+    validation_images = TensorSource(pixels[splits.validation], bench.device)
+    resident = train_images.values.nbytes + validation_images.values.nbytes
+    train_inputs: Source = train_images
+    validation_inputs: Source = validation_images
+    statistics = bench.pixel_statistics(dataset, use)
+    feature_seconds = 0.0
+    if job.prefix:
+        prefix = [bench.stage(frozen) for frozen in job.prefix]
+        _check_chain([frozen.stage for frozen in job.prefix], job.stage)
+        dtype = resolve_precision(recipe.precision, bench.device)
+        name = f"{dataset.info.digest}/{use.preprocessing}/{use.train}"
+        train = bench.features.features(Split(f"{name}/train", train_images), prefix, dtype)
+        held_out = Split(f"{name}/validation:{use.validation}", validation_images)
+        validation = bench.features.features(held_out, prefix, dtype)
+        train_inputs, validation_inputs = train.source, validation.source
+        feature_seconds = train.seconds + validation.seconds
+        resident += train.memory_bytes + validation.memory_bytes
+        statistics = _feature_statistics(train, recipe, job.stage)
+    network = build_network(
+        job.stage,
+        dataset.info.classes,
+        recipe.head,
+        recipe.initialization,
+        mixed_seed("weights", job.seed, len(job.prefix)),
+        statistics,
+    )
+    training = StageTraining(
+        network,
+        Labelled(train_inputs, labels[splits.train]),
+        Labelled(validation_inputs, labels[splits.validation]),
+        recipe,
+        job.point,
+        _bounded(job.budget, bench.device),
+        job.seed,
+        resume,
+    )
+    figures = training.run(on_progress)
+    figures = replace(figures, feature_seconds=feature_seconds, memory=replace(figures.memory, resident_bytes=resident))
+    return StageResult(figures, None if figures.ending is Ending.DIVERGED else pack(network))
+
+
+def evaluate_chain(
+    chain: Sequence[FrozenStage], dataset: Dataset, precision: PrecisionChoice, bench: Workbench
+) -> ChainResult:
+    """Test accuracy of a prefix and its last stage with its head. Raises CheckpointError or OutOfMemory."""
+    begun = time.perf_counter()
+    stages = [bench.stage(frozen) for frozen in chain]
+    for shorter in range(1, len(chain)):
+        _check_chain([frozen.stage for frozen in chain[:shorter]], chain[shorter].stage)
+    last = place(stages[-1].network, bench.device)
+    info = dataset.info
+    if last.classes != info.classes:
+        raise CheckpointError(f"the last stage tells {last.classes} classes apart, {info.name} has {info.classes}")
+    dtype = resolve_precision(precision, bench.device)
+    pixels, labels = bench.images(dataset)
+    source: Source = TensorSource(pixels[info.train :], bench.device)
+    for checkpoint in stages[:-1]:
+        source = StageSource(source, place(checkpoint.network, bench.device), dtype, bench.device)
+    with reproducible(), typed_out_of_memory():
+        measured = accuracy(last, Labelled(source, labels[info.train :]), dtype)
+    return ChainResult(
+        test_accuracy=measured,
+        images=info.test,
+        seconds=time.perf_counter() - begun,
+        precision=dtype_name(dtype),
+        device=device_name(bench.device),
+        torch_version=str(torch.__version__),
+    )
+
+
+def _feature_statistics(train: Features, recipe: Recipe, stage: Stage) -> InputStatistics:
+    return train.statistics if recipe.standardize_inputs else InputStatistics.identity(stage.input_shape[0])
+
+
+def _check_chain(prefix: Sequence[Stage], stage: Stage) -> None:
+    if prefix[-1].output_shape != stage.input_shape:
+        raise CheckpointError(f"the prefix ends with {prefix[-1].output_shape}, the stage takes {stage.input_shape}")
+
+
+def _bounded(budget: Budget, device: torch.device) -> Budget:
+    """On the CPU, training beyond the free memory would end the worker instead of the training."""
+    if device.type != "cpu" or budget.limits.memory is not None:
+        return budget
+    return replace(budget, limits=replace(budget.limits, memory=psutil.virtual_memory().available))

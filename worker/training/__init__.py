@@ -1,0 +1,1 @@
+"""Training of one stage: torch and nothing else of this project."""
