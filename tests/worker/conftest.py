@@ -2,6 +2,7 @@
 
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -95,6 +96,15 @@ def training_outcome(**changes: Any) -> TrainingOutcome:
         "memory": Memory(peak_bytes=10, method="counted", analytic_bytes=9, resident_bytes=8),
     }
     return TrainingOutcome.model_validate(fields | changes)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    turn = threading.Event()
+    for _ in range(6_000):
+        if condition():
+            return
+        turn.wait(0.005)
+    raise AssertionError("it never came")
 
 
 class ProtocolServer(FakeServer):
