@@ -10,7 +10,7 @@ from contract.base import Lenient
 from contract.submission import Learning, Point
 
 ExperimentState = Literal["running", "paused", "cancelled", "finished", "failed"]
-SearchState = Literal["waiting", "open", "decided", "dead", "cancelled"]
+SearchState = Literal["waiting", "open", "decided", "dead", "infeasible", "cancelled"]
 TrialState = Literal["running", "complete", "pruned", "failed", "cancelled"]
 
 

@@ -15,8 +15,17 @@ Size = Annotated[
     str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$")
 ]
 Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(s|m|h|d)$")]
+AxisName = Annotated[str, StringConstraints(pattern=r"^(learning_rate|regularization)_(factor|[0-9]{1,4})$")]
 Learning = Literal["total", "partial"]
 Sampler = Literal["auto", "gp", "tpe", "cmaes", "sobol", "random", "random-exponential"]
+Scheme = Literal["per-stage", "per-layer", "geometric"]
+Pruner = Literal["none", "median", "asha", "hyperband"]
+BudgetRule = Literal["epochs", "passes", "seconds"]
+Start = Literal["incumbents", "initial"]
+SearchSeeds = Literal["first", "each"]
+Head = Literal["linear", "pooled-linear", "mlp", "conv1", "conv2"]
+Objective = Literal["classification", "reconstruction", "contrastive"]
+FeatureMode = Literal["cached", "recomputed"]
 
 
 class DatasetChoice(Strict):
@@ -39,6 +48,17 @@ class VariantChoice(Strict):
 
     architecture: Name
     learning: Learning
+    budget: BudgetRule = Field(
+        "epochs",
+        description="of total learning, against the partial variant of the same architecture: the same epochs as every "
+        "stage; as many passes over the images as all stages together; or as many measured search seconds",
+    )
+    checkpointing: bool = Field(
+        False, description="total learning that keeps activations at the cuts only and computes the rest again"
+    )
+    normalize_cuts: bool = Field(
+        False, description="total learning with the normalisation at the cuts that partial learning's inputs have"
+    )
 
 
 class PhaseChoice(Strict):
@@ -46,6 +66,10 @@ class PhaseChoice(Strict):
 
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
     trials: Annotated[int, Field(ge=1, le=10_000)] = 11
+    start: Start = Field(
+        "incumbents",
+        description="what a search tries first: the incumbent of the phase before, or what the first phase tried first",
+    )
 
 
 class Range(Strict):
@@ -62,17 +86,35 @@ class Range(Strict):
 
 
 class SpaceChoice(Strict):
-    """The search space of a stage; both axes are logarithmic."""
+    """The search space of a stage; all axes are logarithmic."""
 
     learning_rate: Range = Range(low=1e-4, high=0.2)
     regularization: Range = Range(low=1e-6, high=0.1)
+    learning_rate_factor: Range = Field(
+        Range(low=0.25, high=4), description="scheme geometric: from one layer to the next"
+    )
+    regularization_factor: Range = Field(
+        Range(low=0.1, high=10), description="scheme geometric: from one layer to the next"
+    )
 
 
 class Point(Strict):
-    """Hyperparameters of a stage. A regularization r is the weight decay r on weights, not biases."""
+    """Hyperparameters of a stage. A regularization r is the weight decay r on weights, not biases.
+
+    ``more`` is empty in the scheme per-stage. In the scheme geometric it holds ``learning_rate_factor`` and
+    ``regularization_factor``: the base times the factor once for every convolution before it, and for the head. In the
+    scheme per-layer ``learning_rate_2`` is that of the second convolution, and the base belongs to the head.
+    """
 
     learning_rate: PositiveFloat
     regularization: PositiveFloat
+    more: Annotated[dict[AxisName, PositiveFloat], Field(max_length=2_000)] = {}
+
+    @field_validator("more", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        # The server keeps axes as pairs, in their order.
+        return dict(value) if isinstance(value, tuple) else value
 
 
 class SearchChoice(Strict):
@@ -87,6 +129,20 @@ class SearchChoice(Strict):
         Point(learning_rate=1e-4, regularization=1.0),
         description="where random-exponential starts: every trial is initial x 10^N(0,1) (paper, section 4.2)",
     )
+    scheme: Scheme = Field(
+        "per-stage", description="one learning rate and regularization a stage, of every layer, or base x factor^layer"
+    )
+    pruner: Pruner = Field("none", description="ends trials that fall behind; start points and incumbents never")
+    range_test: bool = Field(
+        False, description="find the learning rate at which a stage diverges and search below it (Smith 2015)"
+    )
+    second_round: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        0, description="further trials, in a space a decade wider, for a stage below the accuracy of its prefix"
+    )
+    confirm_seeds: Annotated[int, Field(ge=0, le=20)] = Field(
+        0, description="train the two best trials with so many other seeds, and freeze the better mean"
+    )
+    seeds: SearchSeeds = Field("first", description="search on the first seed and fit on the others, or search on each")
 
 
 class TrainingChoice(Strict):
@@ -97,7 +153,13 @@ class TrainingChoice(Strict):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     initialization: Literal["he", "torch"] = "he"
-    head: Literal["linear"] = "linear"
+    head: Head = Field("linear", description="linear: fully connected, as the paper; the rest after Belilovsky et al.")
+    objective: Objective = Field(
+        "classification", description="of all stages but the last; the head is then trained on detached features"
+    )
+    features: FeatureMode = Field(
+        "cached", description="recomputed: the prefix runs again for every batch, and its time counts, as in the paper"
+    )
     standardize_inputs: bool = Field(
         True, description="standardise the inputs of every stage after the first from the frozen features' statistics"
     )
@@ -158,18 +220,27 @@ def submission_schema() -> dict[str, object]:
 
 
 __all__ = [
+    "AxisName",
+    "BudgetRule",
     "DatasetChoice",
     "Duration",
+    "FeatureMode",
+    "Head",
     "Learning",
     "LimitsChoice",
     "NonNegativeFloat",
+    "Objective",
     "PhaseChoice",
     "Point",
+    "Pruner",
     "Range",
     "Sampler",
+    "Scheme",
     "SearchChoice",
+    "SearchSeeds",
     "Size",
     "SpaceChoice",
+    "Start",
     "Submission",
     "TrainingChoice",
     "VariantChoice",

@@ -6,10 +6,10 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from contract.base import Count, Digest, Fraction, Lenient, Name, NonNegativeFloat, PositiveInt, Strict
-from contract.submission import Point
+from contract.base import Count, Digest, Fraction, Lenient, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
+from contract.submission import Head, Objective, Point
 
-TaskKind = Literal["trial", "fit", "embed", "evaluate"]
+TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
 Command = Literal["continue", "prune", "pause", "cancel", "drain"]
 FailureReason = Literal["lost", "out-of-memory", "user-error", "preempted", "cancelled", "crashed", "time-limit"]
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
@@ -78,6 +78,7 @@ class StageShape(Strict):
     layers: Annotated[list[Layer], Field(min_length=1)]
     input_shape: Shape
     output_shape: Shape
+    norms: list[Count] = Field([], description="layers whose inputs are normalised inside the network, by number")
 
 
 class PrefixStage(Strict):
@@ -106,12 +107,25 @@ class Recipe(Strict):
     momentum: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["auto", "float32", "bfloat16"]
     initialization: Literal["he", "torch"]
-    head: Literal["linear"]
+    head: Head
     standardize_inputs: bool
+    objective: Objective = Field("classification", description="else the head is trained on detached features")
+    cached_features: bool = Field(True, description="else the prefix runs for every batch, and its time counts")
+
+
+class EmbeddingUse(Strict):
+    """How many points of the test set a t-SNE shows, and at what perplexity."""
+
+    points: PositiveInt
+    perplexity: PositiveFloat
 
 
 class TaskWork(Lenient):
-    """What to do. ``evaluate`` has the ``checkpoint`` of its last stage; trial and fit have hyperparameters instead."""
+    """What to do. ``evaluate`` and ``embed`` have the ``checkpoint`` of their last stage, the others none.
+
+    Trial and fit have ``hyperparameters``; a range test has the regularization of its hyperparameters and its own
+    ``learning_rates``.
+    """
 
     dataset: DatasetUse
     prefix: list[PrefixStage]
@@ -123,6 +137,10 @@ class TaskWork(Lenient):
     checkpoint: Digest | None = None
     memory_limit: int | None = Field(None, description="bytes")
     time_limit: float | None = Field(None, description="seconds")
+    segments: list[Count] = Field([], description="layers at which gradient checkpointing keeps activations, by number")
+    pruned: bool = Field(False, description="the server may end the trial early: send measurements as they are made")
+    learning_rates: list[PositiveFloat] = Field([], description="what a range test tries, rising")
+    embedding: EmbeddingUse | None = None
 
 
 class Lease(Lenient):
@@ -167,6 +185,7 @@ class Memory(Strict):
     method: Annotated[str, StringConstraints(max_length=100)]
     analytic_bytes: Count
     resident_bytes: Count
+    activation_bytes: Count = Field(0, description="the activations' share of the analytic figure")
 
 
 class TrainingOutcome(Strict):
@@ -186,6 +205,13 @@ class TrainingOutcome(Strict):
     provenance: dict[Name, Note] = {}
 
 
+class StageProbe(Strict):
+    """How well a stage's features tell the classes apart, on the test set."""
+
+    head_accuracy: Fraction = Field(description="of the stage's own head")
+    knn_accuracy: Fraction = Field(description="of the nearest neighbours among training images")
+
+
 class EvaluationOutcome(Strict):
     """What an evaluation brings back."""
 
@@ -193,10 +219,46 @@ class EvaluationOutcome(Strict):
     test_accuracy: Fraction
     images: PositiveInt
     total_seconds: NonNegativeFloat
+    stages: Annotated[list[StageProbe], Field(max_length=1_000)] = Field([], description="first to last")
     provenance: dict[Name, Note] = {}
 
 
-Outcome = Annotated[TrainingOutcome | EvaluationOutcome, Field(discriminator="outcome")]
+class RangeOutcome(Strict):
+    """What a learning-rate range test brings back: a training loss for each rate it tried, null where it diverged."""
+
+    outcome: Literal["ranged"]
+    losses: Annotated[list[NonNegativeFloat | None], Field(min_length=1, max_length=1_000)]
+    total_seconds: NonNegativeFloat
+    provenance: dict[Name, Note] = {}
+
+
+class EmbeddedStage(Strict):
+    """The t-SNE of a stage's features."""
+
+    dimensions: PositiveInt = Field(description="of the features")
+    components: PositiveInt = Field(description="that PCA kept of them")
+    seconds: NonNegativeFloat
+
+
+class EmbeddingOutcome(Strict):
+    """What an embedding brings back.
+
+    ``checkpoint`` names the uploaded safetensors file: ``stage-1`` ... are float32 (points, 2), ``labels`` and
+    ``images`` (numbers in the test set) float32 (points).
+    """
+
+    outcome: Literal["embedded"]
+    checkpoint: Digest | None = None
+    points: PositiveInt
+    perplexity: PositiveFloat
+    stages: Annotated[list[EmbeddedStage], Field(min_length=1, max_length=1_000)]
+    total_seconds: NonNegativeFloat
+    provenance: dict[Name, Note] = {}
+
+
+Outcome = Annotated[
+    TrainingOutcome | EvaluationOutcome | RangeOutcome | EmbeddingOutcome, Field(discriminator="outcome")
+]
 
 
 class TaskResult(Strict):

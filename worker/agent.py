@@ -13,13 +13,17 @@ from typing import Protocol
 from uuid import UUID, uuid4
 
 from contract.tasks import (
+    EmbeddingOutcome,
+    EvaluationOutcome,
     FailureReason,
     Lease,
     LeaseRequest,
     Outcome,
+    RangeOutcome,
     RegisteredWorker,
     TaskFailure,
     TaskResult,
+    TrainingOutcome,
     WorkerRegistration,
 )
 from worker.client import LeaseLost, ProtocolError, ServerClient, Unreachable
@@ -247,9 +251,15 @@ def _sendable(text: str) -> str:
 
 
 def _summary(outcome: Outcome) -> str:
-    if outcome.outcome == "evaluated":
-        return f"test accuracy {outcome.test_accuracy:.3f}"
-    return f"{outcome.outcome}, validation accuracy {outcome.validation_accuracy:.3f}"
+    match outcome:
+        case TrainingOutcome():
+            return f"{outcome.outcome}, validation accuracy {outcome.validation_accuracy:.3f}"
+        case EvaluationOutcome():
+            return f"test accuracy {outcome.test_accuracy:.3f}"
+        case RangeOutcome():
+            return f"{len(outcome.losses)} learning rates tried"
+        case EmbeddingOutcome():
+            return f"{outcome.points} points of {len(outcome.stages)} stages"
 
 
 def _names(registration: WorkerRegistration) -> str:

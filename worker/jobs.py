@@ -189,12 +189,12 @@ def _stage(shape: StageShape) -> Stage:
     layers = tuple(
         Conv(layer.size, layer.filters) if isinstance(layer, ConvLayer) else Pool(layer.size) for layer in shape.layers
     )
-    return Stage(layers, shape.input_shape, shape.output_shape)
+    return Stage(layers, shape.input_shape, shape.output_shape, tuple(shape.norms))
 
 
 def _hyperparameters(point: Point | None) -> Hyperparameters:
     given = _required(point, "hyperparameters")
-    return Hyperparameters(given.learning_rate, given.regularization)
+    return Hyperparameters(given.learning_rate, given.regularization, tuple(given.more.items()))
 
 
 def _training(result: TrainingResult, total_seconds: float) -> TrainingOutcome:

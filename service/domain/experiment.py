@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from service.domain.layers import Architecture, Shape
-from service.domain.space import Point, Space
-from service.domain.states import Learning, Sampler
+from service.domain.space import DEFAULT_FACTORS, Interval, Point, Space
+from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +35,35 @@ class Split:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Architecture x learning: a line of the report."""
+    """Architecture x learning: a line of the report. What follows ``learning`` concerns Total Learning alone."""
 
     architecture: str
     learning: Learning
+    budget: BudgetRule = BudgetRule.EPOCHS
+    checkpointing: bool = False
+    normalize_cuts: bool = False
 
     @property
     def label(self) -> str:
-        return f"{self.architecture} {self.learning}"
+        """`CNN 6 total, equal passes, checkpointed`."""
+        more = [
+            f"equal {self.budget}" if self.budget is not BudgetRule.EPOCHS else "",
+            "normalised" if self.normalize_cuts else "",
+            "checkpointed" if self.checkpointing else "",
+        ]
+        return ", ".join([f"{self.architecture} {self.learning}", *filter(None, more)])
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A budget: epochs of every training and trials of every stage search."""
+    """A budget: epochs of every training and trials of every stage search.
+
+    ``from_incumbents``: its searches try the incumbents of the phase before first; else what the first phase tried.
+    """
 
     epochs: int
     trials: int
+    from_incumbents: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +74,14 @@ class SearchSettings:
     space: Space
     enqueue: tuple[Point, ...]
     initial: Point
+    scheme: Scheme = Scheme.PER_STAGE
+    pruner: Pruner = Pruner.NONE
+    range_test: bool = False
+    second_round: int = 0
+    confirm_seeds: int = 0
+    every_seed: bool = False
+    learning_rate_factor: Interval = DEFAULT_FACTORS[0]
+    regularization_factor: Interval = DEFAULT_FACTORS[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +95,8 @@ class Recipe:
     initialization: str
     head: str
     standardize_inputs: bool
+    objective: Objective = Objective.CLASSIFICATION
+    cached_features: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,46 +2,78 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
 from service.domain.experiment import ExperimentSpec, Phase
 from service.domain.layers import Stage
-from service.domain.states import Sampler
+from service.domain.states import Objective, Sampler, Scheme
 
 # Raise it whenever the same specification may train to something else than before: nothing older is reused then.
-TRAINING_VERSION = 1
-OBJECTIVE = "validation-accuracy"
+TRAINING_VERSION = 2
+VALUE = "validation-accuracy"
+FIRST_CONFIRMATION_SEED = 1_000_000
 
 
-def search_key(
-    spec: ExperimentSpec, phase: Phase, stage: Stage, parent: str | None, earlier: str | None, salt: str | None = None
-) -> str:
-    """The identity of the search for ``stage`` on the prefix that ``parent`` decides, at the budget of ``phase``.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a search stands in its experiment.
+
+    ``parent`` decides the last stage of its prefix, ``earlier`` is the same stage's search of the phase before;
+    ``matches`` are the searches of the Partial variant whose seconds it may spend. All by key.
+    """
+
+    phase: Phase
+    stage: Stage
+    seed: int
+    parent: str | None = None
+    earlier: str | None = None
+    objective: Objective = Objective.CLASSIFICATION
+    segments: tuple[int, ...] = ()
+    matches: tuple[str, ...] = ()
+
+
+def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> str:
+    """The identity of the search at a place.
 
     Names do not count, nor how a network was cut into the same stage: Total is a search without a parent. The prefix
-    counts through its own key. ``earlier`` is the key of the phase before. A ``salt`` keeps a search for itself.
+    counts through its own key. A ``salt`` keeps a search for itself.
     """
-    exponential = spec.search.sampler is Sampler.RANDOM_EXPONENTIAL
+    settings = spec.search
+    exponential, geometric = settings.sampler is Sampler.RANDOM_EXPONENTIAL, settings.scheme is Scheme.GEOMETRIC
+    factors = (settings.learning_rate_factor, settings.regularization_factor)
     return digest(
         {
             "version": TRAINING_VERSION,
-            "objective": OBJECTIVE,
-            "parent": parent,
-            "earlier": earlier,
-            "stage": asdict(stage),
+            "value": VALUE,
+            "parent": place.parent,
+            "earlier": place.earlier,
+            "stage": asdict(place.stage),
             "dataset": {"digest": spec.dataset.digest, "classes": spec.dataset.classes},
             "split": asdict(spec.split),
-            "recipe": asdict(spec.recipe),
-            "budget": asdict(phase),
-            "sampler": str(spec.search.sampler),
-            "space": asdict(spec.search.space),
-            "enqueue": [asdict(point) for point in spec.search.enqueue],
-            "initial": asdict(spec.search.initial) if exponential else None,
-            "seed": spec.seeds[0],
+            "recipe": asdict(replace(spec.recipe, objective=place.objective)),
+            "segments": place.segments,
+            "budget": {"epochs": place.phase.epochs, "trials": place.phase.trials, "matches": place.matches},
+            "sampler": str(settings.sampler),
+            "space": asdict(settings.space),
+            "scheme": str(settings.scheme),
+            "factors": [asdict(factor) for factor in factors] if geometric else None,
+            "pruner": str(settings.pruner),
+            "range test": settings.range_test,
+            "second round": settings.second_round,
+            "confirmation": confirmation_seeds(spec),
+            "enqueue": [asdict(point) for point in settings.enqueue],
+            "initial": asdict(settings.initial) if exponential else None,
+            "seed": place.seed,
             "limits": asdict(spec.limits),
             "salt": salt,
         }
     )
+
+
+def confirmation_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
+    """The seeds that confirm the best trials: none of those that are reported, which would be chosen by themselves."""
+    numbers = range(FIRST_CONFIRMATION_SEED, FIRST_CONFIRMATION_SEED + spec.search.confirm_seeds + len(spec.seeds))
+    return tuple(number for number in numbers if number not in spec.seeds)[: spec.search.confirm_seeds]
 
 
 def digest(document: dict[str, object]) -> str:

@@ -29,11 +29,16 @@ Layer = Conv | Pool
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Consecutive layers trained together, with the shapes that go in and come out."""
+    """Consecutive layers trained together, with the shapes that go in and come out.
+
+    ``norms`` are the numbers of the layers whose inputs are normalised inside the network, as Partial Learning
+    standardises what comes in at a cut; only Total Learning has any.
+    """
 
     layers: tuple[Layer, ...]
     input_shape: Shape
     output_shape: Shape
+    norms: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,19 @@
 """The plan of an experiment: the prefix trees of its phases, with identical prefixes merged."""
 
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 
 from service.domain import shapes
 from service.domain.experiment import ExperimentSpec, Phase, Variant
-from service.domain.identity import search_key
+from service.domain.identity import Place, search_key
 from service.domain.layers import Layer, Stage
 from service.domain.notation import write
-from service.domain.states import Learning
+from service.domain.states import BudgetRule, Learning, Objective
 
 NAME_LENGTH = 120
+SECONDS_TRIALS = 10
+"""A search that may spend seconds ends after this many times the phase's trials, however cheap they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +22,9 @@ class PlannedSearch:
 
     ``key`` is its identity (DESIGN 15): a SHA-256 over everything that determines it. ``parent`` is the search that
     decides the last stage of its prefix, ``earlier`` the same stage's search of the phase before, whose incumbent is
-    the first trial here. A search opens when both are decided. ``used_by`` are indexes into the experiment's variants.
+    the first trial here; ``matches`` are the searches whose measured seconds this one may spend. A search opens when
+    all of them have ended. ``used_by`` are indexes into the experiment's variants, ``segments`` the layers at which
+    gradient checkpointing keeps activations.
     """
 
     key: str
@@ -33,6 +38,10 @@ class PlannedSearch:
     used_by: tuple[int, ...]
     parameters: int
     multiply_adds: int
+    seed: int = 0
+    objective: Objective = Objective.CLASSIFICATION
+    segments: tuple[int, ...] = ()
+    matches: tuple[str, ...] = ()
 
     @property
     def depth(self) -> int:
@@ -41,16 +50,21 @@ class PlannedSearch:
 
 @dataclass(frozen=True, slots=True)
 class PlannedVariant:
-    """A variant in a phase: the searches of its stages from first to last."""
+    """A variant in a phase: the searches of its stages from first to last; one path for each seed that is searched."""
 
     variant: Variant
     phase: int
-    path: tuple[str, ...]
+    paths: tuple[tuple[str, ...], ...]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The path on the first seed."""
+        return self.paths[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Searches in an order in which every parent and earlier search stands before its children."""
+    """Searches in an order in which every search stands after all those it waits for."""
 
     searches: tuple[PlannedSearch, ...]
     variants: tuple[PlannedVariant, ...]
@@ -63,36 +77,29 @@ class Plan:
 
 def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
     """Merge the prefixes of all variants, a tree per phase. A ``salt`` keeps the searches from equalling any others."""
-    architectures = {architecture.name: architecture.stages for architecture in spec.architectures}
-    resolved = [
-        shapes.resolve(_stages(architectures[variant.architecture], variant.learning), spec.dataset.shape)
-        for variant in spec.variants
-    ]
     nodes: dict[str, _Node] = {}
     planned: list[PlannedVariant] = []
-    before: list[tuple[str, ...]] = [()] * len(spec.variants)
+    before: dict[tuple[int, int], tuple[str, ...]] = {}
     for number, phase in enumerate(spec.phases):
-        for index, (variant, stages) in enumerate(zip(spec.variants, resolved, strict=True)):
-            path: list[str] = []
-            for depth, stage in enumerate(stages):
-                parent = path[-1] if path else None
-                earlier = before[index][depth] if before[index] else None
-                key = search_key(spec, phase, stage, parent, earlier, salt)
-                node = nodes.setdefault(key, _Node(number, phase, stage, stages[:depth], parent, earlier, []))
-                if index not in node.used_by:
-                    node.used_by.append(index)
-                path.append(key)
-            before[index] = tuple(path)
-            planned.append(PlannedVariant(variant, number, tuple(path)))
+        paths: dict[tuple[int, int], tuple[str, ...]] = {}
+        for index, seed in _in_order(spec):
+            earlier = before.get((index, seed)) if phase.from_incumbents else None
+            matches = _matches(spec, index, seed, paths)
+            paths[index, seed] = _path(spec, number, index, seed, earlier, matches, nodes, salt)
+        before = paths
+        planned += [
+            PlannedVariant(variant, number, tuple(paths[index, seed] for seed in searched_seeds(spec)))
+            for index, variant in enumerate(spec.variants)
+        ]
     searches = tuple(_search(spec, key, node) for key, node in nodes.items())
-    extra_seeds = len(spec.seeds) - 1
+    extra_seeds = 0 if spec.search.every_seed else len(spec.seeds) - 1
     return Plan(
         searches=searches,
         variants=tuple(planned),
         trials=sum(search.budget.trials for search in searches),
         fits=len(searches) * extra_seeds,
-        evaluations=len({variant.path[-1] for variant in planned}) * len(spec.seeds),
-        stage_trainings_without_sharing=sum(len(variant.path) for variant in planned),
+        evaluations=len({path[-1] for variant in planned for path in variant.paths}) * (1 + extra_seeds),
+        stage_trainings_without_sharing=sum(len(path) for variant in planned for path in variant.paths),
         multiply_adds=sum(
             search.multiply_adds * search.budget.epochs * spec.split.train * (search.budget.trials + extra_seeds)
             for search in searches
@@ -100,35 +107,116 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
     )
 
 
+def searched_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
+    """The seeds that have searches of their own; the others only have fits."""
+    return spec.seeds if spec.search.every_seed else spec.seeds[:1]
+
+
 @dataclass(frozen=True, slots=True)
 class _Node:
-    phase: int
-    budget: Phase
-    stage: Stage
+    number: int
+    place: Place
     prefix: tuple[Stage, ...]
-    parent: str | None
-    earlier: str | None
     used_by: list[int]
 
 
-def _stages(stages: tuple[tuple[Layer, ...], ...], learning: Learning) -> tuple[tuple[Layer, ...], ...]:
-    return (tuple(chain.from_iterable(stages)),) if learning is Learning.TOTAL else stages
+def _in_order(spec: ExperimentSpec) -> Iterator[tuple[int, int]]:
+    """Variants by index and seed; those that wait for the seconds of others come after these."""
+    order = sorted(range(len(spec.variants)), key=lambda index: spec.variants[index].budget is BudgetRule.SECONDS)
+    return ((index, seed) for index in order for seed in searched_seeds(spec))
+
+
+def _matches(
+    spec: ExperimentSpec, index: int, seed: int, paths: dict[tuple[int, int], tuple[str, ...]]
+) -> tuple[str, ...]:
+    """The path of the Partial variant whose measured seconds a variant may spend."""
+    variant = spec.variants[index]
+    if variant.budget is not BudgetRule.SECONDS:
+        return ()
+    return paths[spec.variants.index(Variant(variant.architecture, Learning.PARTIAL)), seed]
+
+
+def _path(
+    spec: ExperimentSpec,
+    number: int,
+    index: int,
+    seed: int,
+    earlier: tuple[str, ...] | None,
+    matches: tuple[str, ...],
+    nodes: dict[str, _Node],
+    salt: str | None,
+) -> tuple[str, ...]:
+    """The searches of a variant on a seed; new ones go into ``nodes``."""
+    variant = spec.variants[index]
+    stages = _stages(spec, variant)
+    phase = _phase(spec, spec.phases[number], variant)
+    path: list[str] = []
+    for depth, stage in enumerate(stages):
+        last = depth == len(stages) - 1
+        place = Place(
+            phase=phase,
+            stage=stage,
+            seed=seed,
+            parent=path[-1] if path else None,
+            earlier=earlier[depth] if earlier else None,
+            objective=Objective.CLASSIFICATION if last else spec.recipe.objective,
+            segments=_cuts(spec, variant) if variant.checkpointing else (),
+            matches=matches,
+        )
+        key = search_key(spec, place, salt)
+        node = nodes.setdefault(key, _Node(number, place, stages[:depth], []))
+        if index not in node.used_by:
+            node.used_by.append(index)
+        path.append(key)
+    return tuple(path)
+
+
+def _phase(spec: ExperimentSpec, phase: Phase, variant: Variant) -> Phase:
+    """The budget of a variant's searches under its rule."""
+    match variant.budget:
+        case BudgetRule.EPOCHS:
+            return phase
+        case BudgetRule.PASSES:
+            return replace(phase, epochs=phase.epochs * len(_layers(spec, variant)))
+        case BudgetRule.SECONDS:
+            return replace(phase, trials=phase.trials * SECONDS_TRIALS)
+
+
+def _layers(spec: ExperimentSpec, variant: Variant) -> tuple[tuple[Layer, ...], ...]:
+    return next(item.stages for item in spec.architectures if item.name == variant.architecture)
+
+
+def _cuts(spec: ExperimentSpec, variant: Variant) -> tuple[int, ...]:
+    """The numbers of the layers that stand first in a stage, but for the first stage."""
+    return tuple(accumulate(len(stage) for stage in _layers(spec, variant)))[:-1]
+
+
+def _stages(spec: ExperimentSpec, variant: Variant) -> tuple[Stage, ...]:
+    layers = _layers(spec, variant)
+    if variant.learning is Learning.PARTIAL:
+        return shapes.resolve(layers, spec.dataset.shape)
+    (whole,) = shapes.resolve((tuple(chain.from_iterable(layers)),), spec.dataset.shape)
+    return (replace(whole, norms=_cuts(spec, variant)),) if variant.normalize_cuts else (whole,)
 
 
 def _search(spec: ExperimentSpec, key: str, node: _Node) -> PlannedSearch:
-    classes = spec.dataset.classes
+    place, classes, head = node.place, spec.dataset.classes, spec.recipe.head
     return PlannedSearch(
         key=key,
         name=_name(spec.dataset.name, key, node),
-        phase=node.phase,
-        budget=node.budget,
-        stage=node.stage,
+        phase=node.number,
+        budget=place.phase,
+        stage=place.stage,
         prefix=node.prefix,
-        parent=node.parent,
-        earlier=node.earlier,
+        parent=place.parent,
+        earlier=place.earlier,
         used_by=tuple(node.used_by),
-        parameters=shapes.parameters(node.stage, classes),
-        multiply_adds=shapes.multiply_adds(node.stage, classes),
+        parameters=shapes.parameters(place.stage, classes, head),
+        multiply_adds=shapes.multiply_adds(place.stage, classes, head),
+        seed=place.seed,
+        objective=place.objective,
+        segments=place.segments,
+        matches=place.matches,
     )
 
 
@@ -137,10 +225,10 @@ def _name(dataset: str, key: str, node: _Node) -> str:
 
     A long prefix loses its front, a long stage its middle.
     """
-    head = f"{dataset if len(dataset) <= 30 else dataset[:29] + '…'} {node.budget.epochs}ep "
+    head = f"{dataset if len(dataset) <= 30 else dataset[:29] + '…'} {node.place.phase.epochs}ep "
     tail = f" #{key[:12]}"
     room = NAME_LENGTH - len(head) - len(tail) - len("… | ")
-    body = write(node.stage.layers)
+    body = write(node.place.stage.layers)
     if len(body) > room:
         front = room // 2
         body = f"{body[:front]}…{body[front + 1 - room :]}"

@@ -18,17 +18,23 @@ class ExperimentState(StrEnum):
 
 
 class SearchState(StrEnum):
-    """A stage search waits for its prefix, is open, and ends decided or dead (no incumbent)."""
+    """A stage search waits for its prefix, is open, and ends decided or without an incumbent: dead or infeasible."""
 
     WAITING = "waiting"
     OPEN = "open"
     DECIDED = "decided"
     DEAD = "dead"
+    INFEASIBLE = "infeasible"
     CANCELLED = "cancelled"
 
     @classmethod
     def ended(cls) -> frozenset["SearchState"]:
-        return frozenset({cls.DECIDED, cls.DEAD, cls.CANCELLED})
+        return frozenset({cls.DECIDED, cls.DEAD, cls.INFEASIBLE, cls.CANCELLED})
+
+    @classmethod
+    def fruitless(cls) -> frozenset["SearchState"]:
+        """Ended without a stage that another could stand on."""
+        return cls.ended() - {cls.DECIDED}
 
 
 class TrialState(StrEnum):
@@ -50,6 +56,7 @@ class TaskKind(StrEnum):
 
     TRIAL = "trial"
     FIT = "fit"
+    RANGE_TEST = "range-test"
     EMBED = "embed"
     EVALUATE = "evaluate"
 
@@ -105,3 +112,36 @@ class Learning(StrEnum):
 
     TOTAL = "total"
     PARTIAL = "partial"
+
+
+class Scheme(StrEnum):
+    """What is searched: a pair for the stage, a pair for every layer, or a base and what multiplies it per layer."""
+
+    PER_STAGE = "per-stage"
+    PER_LAYER = "per-layer"
+    GEOMETRIC = "geometric"
+
+
+class Pruner(StrEnum):
+    """What ends trials that fall behind."""
+
+    NONE = "none"
+    MEDIAN = "median"
+    ASHA = "asha"
+    HYPERBAND = "hyperband"
+
+
+class BudgetRule(StrEnum):
+    """What Total Learning may spend against the Partial variant of the same architecture."""
+
+    EPOCHS = "epochs"
+    PASSES = "passes"
+    SECONDS = "seconds"
+
+
+class Objective(StrEnum):
+    """What a stage's layers are trained on; the last stage's always classify."""
+
+    CLASSIFICATION = "classification"
+    RECONSTRUCTION = "reconstruction"
+    CONTRASTIVE = "contrastive"

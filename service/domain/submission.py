@@ -19,8 +19,8 @@ from service.domain.layers import Architecture, Layer
 from service.domain.notation import parse
 from service.domain.quantities import parse_duration, parse_size
 from service.domain.shapes import parameters, resolve
-from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, PARAMETERS, Interval, Point, Space
-from service.domain.states import Learning, Sampler
+from service.domain.space import DEFAULT_FACTORS, DEFAULT_SPACE, EXPONENTIAL_SPACE, PARAMETERS, Interval, Point, Space
+from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Scheme
 
 MAX_PARAMETERS = 10**10
 MAX_STAGE_TRAININGS = 5_000
@@ -39,9 +39,11 @@ def build_spec(document: Document, dataset: Dataset) -> ExperimentSpec:
     if not faults and recipe.batch_size > split.train:
         message = f"{recipe.batch_size:,} is more than the {split.train:,} training images: lower it"
         faults.append(Fault("training.batch_size", message))
-    architectures = _architectures(document["architectures"], dataset, faults)
+    architectures = _architectures(document["architectures"], dataset, recipe.head, faults)
     variants = _variants(document, architectures, faults)
-    phases = tuple(Phase(phase["epochs"], phase["trials"]) for phase in document["phases"])
+    phases = tuple(
+        Phase(phase["epochs"], phase["trials"], phase["start"] == "incumbents") for phase in document["phases"]
+    )
     search = _search(document["search"], phases, faults)
     seeds = tuple(document["seeds"])
     for index, seed in enumerate(seeds):
@@ -88,7 +90,9 @@ def _split(choice: Document, dataset: Dataset, faults: list[Fault]) -> Split:
     return Split(train, validation, choice["preprocessing"])
 
 
-def _architectures(choice: Mapping[str, list[str]], dataset: Dataset, faults: list[Fault]) -> tuple[Architecture, ...]:
+def _architectures(
+    choice: Mapping[str, list[str]], dataset: Dataset, head: str, faults: list[Fault]
+) -> tuple[Architecture, ...]:
     """One with faults stays without stages, so that variants still find it."""
     understood: list[Architecture] = []
     names: dict[str, str] = {}
@@ -112,7 +116,7 @@ def _architectures(choice: Mapping[str, list[str]], dataset: Dataset, faults: li
             found.extend(error.faults)
         else:
             for index, stage in enumerate(() if found else resolved):
-                count = parameters(stage, dataset.classes)
+                count = parameters(stage, dataset.classes, head)
                 if count > MAX_PARAMETERS:
                     message = f"{count:,} parameters, at most {MAX_PARAMETERS:,} are accepted: take fewer filters"
                     found.append(Fault(f"{path}[{index}]", message))
@@ -133,9 +137,17 @@ def _variants(document: Document, architectures: tuple[Architecture, ...], fault
     chosen: list[Variant] = []
     for index, choice in enumerate(document["variants"]):
         path = f"variants[{index}]"
-        variant = Variant(choice["architecture"], Learning(choice["learning"]))
+        variant = Variant(
+            choice["architecture"],
+            Learning(choice["learning"]),
+            BudgetRule(choice["budget"]),
+            choice["checkpointing"],
+            choice["normalize_cuts"],
+        )
         if variant.architecture not in stages:
             faults.append(Fault(f"{path}.architecture", _unknown(variant.architecture, list(stages))))
+        elif message := _misplaced(variant, stages[variant.architecture], document["variants"]):
+            faults.append(Fault(path, message))
         elif variant.learning is Learning.PARTIAL and stages[variant.architecture] == 1:
             message = f"{variant.architecture} has one stage, so partial learning is total learning: write total"
             faults.append(Fault(f"{path}.learning", message))
@@ -144,6 +156,29 @@ def _variants(document: Document, architectures: tuple[Architecture, ...], fault
             faults.append(Fault(path, message))
         chosen.append(variant)
     return tuple(chosen)
+
+
+def _misplaced(variant: Variant, stages: int, choices: list[Document]) -> str | None:
+    """What is wrong with the keys that concern Total Learning of a network with cuts alone."""
+    told = [
+        name
+        for name, given in (
+            (f"budget: {variant.budget}", variant.budget is not BudgetRule.EPOCHS),
+            ("checkpointing", variant.checkpointing),
+            ("normalize_cuts", variant.normalize_cuts),
+        )
+        if given
+    ]
+    if not told:
+        return None
+    if variant.learning is Learning.PARTIAL:
+        return f"{told[0]} is for total learning: leave it out, or write learning: total"
+    if stages == 1:
+        return f"{told[0]} needs an architecture with cuts, {variant.architecture} is one stage: leave it out"
+    partial = {"architecture": variant.architecture, "learning": "partial"}
+    if variant.budget is BudgetRule.SECONDS and not any(partial.items() <= choice.items() for choice in choices):
+        return f"budget: seconds spends what {variant.architecture} partial takes: add that variant"
+    return None
 
 
 def _unknown(name: str, known: list[str]) -> str:
@@ -164,12 +199,11 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
     exponential = sampler is Sampler.RANDOM_EXPONENTIAL
     space = EXPONENTIAL_SPACE if exponential else DEFAULT_SPACE
     if choice["space"] is not None:
-        space = Space(
-            *(
-                Interval(float(choice["space"][axis]["low"]), float(choice["space"][axis]["high"]))
-                for axis in PARAMETERS
-            )
-        )
+        space = Space(_axis(choice["space"]["learning_rate"]), _axis(choice["space"]["regularization"]))
+    for path, given in (("search.initial", choice["initial"]), *_numbered("search.enqueue", choice["enqueue"])):
+        if given["more"]:
+            message = "a start point is one learning rate and one regularization for the whole stage: leave it out"
+            faults.append(Fault(f"{path}.more", message))
     enqueue = tuple(_point(point) for point in choice["enqueue"])
     initial = _point(choice["initial"])
     for index, point in enumerate(enqueue):
@@ -187,7 +221,36 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
         path = f"phases[{phases.index(fewest)}].trials"
         message = f"{fewest.trials:,} trials cannot try the {len(enqueue):,} points of search.enqueue: raise it"
         faults.append(Fault(path, message))
-    return SearchSettings(sampler, space, enqueue, initial)
+    scheme = Scheme(choice["scheme"])
+    if scheme is not Scheme.PER_STAGE and exponential:
+        message = f"random-exponential draws one pair a stage, so scheme {scheme} gains nothing: take another sampler"
+        faults.append(Fault("search.scheme", message))
+    return SearchSettings(
+        sampler=sampler,
+        space=space,
+        enqueue=enqueue,
+        initial=initial,
+        scheme=scheme,
+        pruner=Pruner(choice["pruner"]),
+        range_test=choice["range_test"],
+        second_round=choice["second_round"],
+        confirm_seeds=choice["confirm_seeds"],
+        every_seed=choice["seeds"] == "each",
+        learning_rate_factor=_factor(choice, "learning_rate_factor", DEFAULT_FACTORS[0]),
+        regularization_factor=_factor(choice, "regularization_factor", DEFAULT_FACTORS[1]),
+    )
+
+
+def _factor(choice: Document, axis: str, default: Interval) -> Interval:
+    return default if choice["space"] is None else _axis(choice["space"][axis])
+
+
+def _axis(choice: Document) -> Interval:
+    return Interval(float(choice["low"]), float(choice["high"]))
+
+
+def _numbered(path: str, choices: list[Document]) -> list[tuple[str, Document]]:
+    return [(f"{path}[{index}]", choice) for index, choice in enumerate(choices)]
 
 
 def _point(choice: Document) -> Point:
@@ -214,6 +277,8 @@ def _recipe(choice: Document) -> Recipe:
         initialization=choice["initialization"],
         head=choice["head"],
         standardize_inputs=choice["standardize_inputs"],
+        objective=Objective(choice["objective"]),
+        cached_features=choice["features"] == "cached",
     )
 
 

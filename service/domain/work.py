@@ -1,7 +1,7 @@
 """What a worker is told to do; the fields are those of ``contract.tasks.TaskWork``."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from service.domain.experiment import Dataset, ExperimentSpec, Recipe, Split
 from service.domain.layers import Stage
@@ -30,8 +30,20 @@ class DatasetUse:
 
 
 @dataclass(frozen=True, slots=True)
+class EmbeddingUse:
+    """How many points of the test set a t-SNE shows, and at what perplexity."""
+
+    points: int
+    perplexity: float
+
+
+@dataclass(frozen=True, slots=True)
 class TaskWork:
-    """A trial or a fit has hyperparameters; an evaluation has the checkpoint of its last stage instead."""
+    """A trial or a fit has hyperparameters; an evaluation and an embedding have the last stage's checkpoint instead.
+
+    ``segments`` are the layers at which gradient checkpointing keeps activations. ``pruned``: measurements are sent as
+    they are made, since the server may end the trial. ``learning_rates`` are those a range test tries, in order.
+    """
 
     dataset: DatasetUse
     prefix: tuple[PrefixStage, ...]
@@ -43,6 +55,10 @@ class TaskWork:
     checkpoint: str | None
     memory_limit: int | None
     time_limit: float | None
+    segments: tuple[int, ...] = ()
+    pruned: bool = False
+    learning_rates: tuple[float, ...] = ()
+    embedding: "EmbeddingUse | None" = None
 
 
 def training_work(
@@ -72,13 +88,14 @@ def _work(
         dataset=dataset_use(spec.dataset, spec.split),
         prefix=tuple(PrefixStage(stage, digest) for stage, digest in frozen),
         stage=search.stage,
-        recipe=spec.recipe,
+        recipe=replace(spec.recipe, objective=search.objective),
         epochs=search.budget.epochs,
         seed=seed,
         hyperparameters=point,
         checkpoint=checkpoint,
         memory_limit=spec.limits.memory,
         time_limit=spec.limits.time,
+        segments=search.segments,
     )
 
 

@@ -6,14 +6,14 @@ from uuid import UUID
 from service.domain.errors import NotFound
 from service.domain.notation import write
 from service.domain.plan import PlannedSearch
-from service.domain.space import Point
 from service.domain.views import SearchView
 from service.storage.codec import decode
 from service.storage.engine import Transaction
+from service.storage.trials import point_of
 
 VIEW = """
 SELECT s.id, s.state, s.planned, s.budget, s.parent_id, es.name, es.phase, es.used_by, es.reused, counts.*,
-       best.learning_rate, best.regularization
+       best.learning_rate, best.regularization, best.more
 FROM experiment_search es
 JOIN search s ON s.id = es.search_id
 CROSS JOIN LATERAL (
@@ -60,6 +60,6 @@ def _view(row: Any) -> SearchView:
         running=row.running,
         failed=row.failed,
         best_accuracy=row.best_accuracy,
-        incumbent=None if row.learning_rate is None else Point(row.learning_rate, row.regularization),
+        incumbent=None if row.learning_rate is None else point_of(row),
         reused=row.reused,
     )

@@ -16,6 +16,7 @@ from service.domain.states import SearchState
 from service.storage.codec import decode, encode
 from service.storage.engine import Transaction
 from service.storage.tables import search
+from service.storage.trials import point_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,7 @@ def add(tx: Transaction, spec: ExperimentSpec, new: Sequence[NewSearch]) -> None
                 "state": item.state,
                 "spec": document,
                 "planned": encode(item.planned),
+                "seed": item.planned.seed,
                 "budget": item.planned.budget.trials,
                 "dataset_digest": spec.dataset.digest,
                 "parent_id": item.parent_id,
@@ -158,10 +160,10 @@ def standings(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Standing]:
     parameters = {"ids": list(ids)}
     rows = tx.execute("SELECT * FROM search WHERE id = ANY(CAST(:ids AS uuid[]))", parameters).all()
     earlier = {
-        row.id: Point(row.learning_rate, row.regularization)
+        row.id: point_of(row)
         for row in tx.execute(
             """
-            SELECT s.id, t.learning_rate, t.regularization FROM search s
+            SELECT s.id, t.learning_rate, t.regularization, t.more FROM search s
             JOIN search before ON before.id = s.earlier_id JOIN trial t ON t.id = before.incumbent_id
             WHERE s.id = ANY(CAST(:ids AS uuid[]))
             """,
@@ -176,7 +178,7 @@ def standings(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Standing]:
             UNION ALL
             SELECT up.origin, s.parent_id, up.distance + 1 FROM up JOIN search s ON s.id = up.parent_id
         )
-        SELECT up.origin, t.learning_rate, t.regularization, r.checkpoint
+        SELECT up.origin, t.learning_rate, t.regularization, t.more, r.checkpoint
         FROM up
         JOIN search s ON s.id = up.parent_id
         JOIN trial t ON t.id = s.incumbent_id
@@ -187,7 +189,7 @@ def standings(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Standing]:
         parameters,
     )
     for row in frozen:
-        prefixes[row.origin].append(Frozen(Point(row.learning_rate, row.regularization), row.checkpoint))
+        prefixes[row.origin].append(Frozen(point_of(row), row.checkpoint))
     return {row.id: Standing(_row(row), tuple(prefixes[row.id]), earlier.get(row.id)) for row in rows}
 
 

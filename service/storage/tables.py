@@ -101,7 +101,12 @@ search = Table(
     *_state(SearchState),
     Column("spec", JSONB, nullable=False, comment="of the experiment that brought it, without its architectures"),
     Column("planned", JSONB, nullable=False),
-    Column("budget", Integer, nullable=False),
+    Column("seed", Integer, nullable=False, server_default="0"),
+    Column("budget", Integer, nullable=False, comment="trials; a second round adds some"),
+    Column("round", Integer, nullable=False, server_default="1"),
+    Column("space", JSONB, comment="instead of the submission's: bounded by a range test, widened by a second round"),
+    Column("seconds", Double, comment="search seconds it may spend, in place of trials"),
+    Column("match_ids", ARRAY(UUID), nullable=False, server_default="{}", comment="whose seconds these are"),
     Column("dataset_digest", Text, nullable=False),
     Column("parent_id", UUID, ForeignKey("search.id")),
     Column("earlier_id", UUID, ForeignKey("search.id")),
@@ -141,6 +146,7 @@ trial = Table(
     Column("ordinal", Integer, nullable=False),
     Column("learning_rate", Double, nullable=False),
     Column("regularization", Double, nullable=False),
+    Column("more", JSONB, nullable=False, server_default="[]", comment="axes of the scheme: [name, value]"),
     *_state(TrialOrigin, "origin"),
     *_state(TrialState),
     Column(
@@ -204,6 +210,7 @@ task = Table(
     *_state(TaskState),
     Column("search_id", UUID, ForeignKey(search.c.id), nullable=False),
     Column("trial_id", UUID, ForeignKey(trial.c.id), unique=True),
+    Column("candidate_id", UUID, ForeignKey(trial.c.id), comment="the trial that this fit confirms with another seed"),
     Column("seed", Integer, nullable=False),
     Column("label", Text, nullable=False),
     Column("work", JSONB, nullable=False),
@@ -219,6 +226,7 @@ task = Table(
     _moment("finished_at"),
     Column("failure", Text),
     CheckConstraint("(kind = 'trial') = (trial_id IS NOT NULL)", name="trial"),
+    CheckConstraint("kind = 'fit' OR candidate_id IS NULL", name="candidate"),
     CheckConstraint(
         "(state = 'leased') = (worker_id IS NOT NULL) AND (state = 'leased') = (lease_expires_at IS NOT NULL)",
         name="lease",
@@ -227,7 +235,32 @@ task = Table(
     CheckConstraint("attempt >= 0 AND strikes >= 0", name="counts"),
     _fraction("fraction"),
     Index(
-        "uq_task_fit", "search_id", "seed", unique=True, postgresql_where=text("kind = 'fit' AND state <> 'cancelled'")
+        "uq_task_fit",
+        "search_id",
+        "seed",
+        unique=True,
+        postgresql_where=text("kind = 'fit' AND candidate_id IS NULL AND state <> 'cancelled'"),
+    ),
+    Index(
+        "uq_task_confirmation",
+        "candidate_id",
+        "seed",
+        unique=True,
+        postgresql_where=text("candidate_id IS NOT NULL AND state <> 'cancelled'"),
+    ),
+    Index(
+        "uq_task_range_test",
+        "search_id",
+        unique=True,
+        postgresql_where=text("kind = 'range-test' AND state <> 'cancelled'"),
+    ),
+    Index(
+        "uq_task_embed",
+        "search_id",
+        "seed",
+        "label",
+        unique=True,
+        postgresql_where=text("kind = 'embed' AND state NOT IN ('failed', 'cancelled')"),
     ),
     Index(
         "uq_task_evaluate",
@@ -269,7 +302,7 @@ result = Table(
     Column("digest", Text, nullable=False, comment="of the payload: the same result may be sent again"),
     Column("payload", JSONB, nullable=False),
     Column("outcome", Text, nullable=False),
-    Column("checkpoint", Text, ForeignKey(artifact.c.sha256)),
+    Column("checkpoint", Text, ForeignKey(artifact.c.sha256), comment="or the coordinates of an embedding"),
     Column("validation_accuracy", Double),
     Column("training_accuracy", Double),
     Column("test_accuracy", Double),
@@ -282,10 +315,12 @@ result = Table(
     Column("memory_method", Text),
     _moment("accepted_at", nullable=False),
     ForeignKeyConstraint(["task_id", "attempt"], ["attempt.task_id", "attempt.n"]),
-    _one_of("outcome", ("complete", "pruned", "diverged", "evaluated")),
-    CheckConstraint("outcome <> 'complete' OR checkpoint IS NOT NULL", name="checkpoint"),
+    _one_of("outcome", ("complete", "pruned", "diverged", "evaluated", "ranged", "embedded")),
+    CheckConstraint("outcome NOT IN ('complete', 'embedded') OR checkpoint IS NOT NULL", name="checkpoint"),
     CheckConstraint("(outcome = 'evaluated') = (test_accuracy IS NOT NULL)", name="evaluated"),
-    CheckConstraint("(outcome = 'evaluated') = (validation_accuracy IS NULL)", name="validated"),
+    CheckConstraint(
+        "(outcome IN ('evaluated', 'ranged', 'embedded')) = (validation_accuracy IS NULL)", name="validated"
+    ),
     Index(None, "checkpoint"),
 )
 

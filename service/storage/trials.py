@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.dialects.postgresql import insert
@@ -50,6 +51,7 @@ def add(tx: Transaction, trial_id: UUID, search: UUID, ordinal: int, suggestion:
             "ordinal": ordinal,
             "learning_rate": suggestion.point.learning_rate,
             "regularization": suggestion.point.regularization,
+            "more": suggestion.point.more,
             "origin": suggestion.origin,
             "state": TrialState.RUNNING,
         },
@@ -75,7 +77,7 @@ def of_searches(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[
                 id=row.id,
                 search_id=row.search_id,
                 ordinal=row.ordinal,
-                point=Point(row.learning_rate, row.regularization),
+                point=point_of(row),
                 origin=TrialOrigin(row.origin),
                 state=TrialState(row.state),
                 value=row.value,
@@ -90,10 +92,15 @@ def of_searches(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[
 def points(tx: Transaction, ids: Iterable[UUID | None]) -> dict[UUID, Point]:
     """The hyperparameters of some trials."""
     rows = tx.execute(
-        "SELECT id, learning_rate, regularization FROM trial WHERE id = ANY(CAST(:ids AS uuid[]))",
+        "SELECT id, learning_rate, regularization, more FROM trial WHERE id = ANY(CAST(:ids AS uuid[]))",
         {"ids": [one for one in ids if one is not None]},
     )
-    return {row.id: Point(row.learning_rate, row.regularization) for row in rows}
+    return {row.id: point_of(row) for row in rows}
+
+
+def point_of(row: Any) -> Point:
+    """The hyperparameters in a row with a trial's columns."""
+    return Point(row.learning_rate, row.regularization, tuple((name, float(value)) for name, value in row.more))
 
 
 def finish(
@@ -205,7 +212,7 @@ def views(tx: Transaction, search: UUID) -> tuple[TrialView, ...]:
             ordinal=row.ordinal,
             origin=row.origin,
             state=row.state,
-            hyperparameters=Point(row.learning_rate, row.regularization),
+            hyperparameters=point_of(row),
             validation_accuracy=row.validation_accuracy,
             training_accuracy=row.training_accuracy,
             diverged=row.diverged,

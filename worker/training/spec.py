@@ -7,6 +7,7 @@ from typing import Literal
 Shape = tuple[int, int, int]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 Initialization = Literal["he", "torch"]
+Objective = Literal["classification", "reconstruction", "contrastive"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,12 @@ Layer = Conv | Pool
 
 @dataclass(frozen=True)
 class Stage:
-    """Consecutive layers trained together."""
+    """Consecutive layers trained together; ``norms`` are those whose inputs are normalised inside the network."""
 
     layers: tuple[Layer, ...]
     input_shape: Shape
     output_shape: Shape
+    norms: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -72,14 +74,21 @@ class Recipe:
     initialization: Initialization = "he"
     standardize_inputs: bool = True
     head: str = "linear"
+    objective: Objective = "classification"
+    cached_features: bool = True
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """A point of the search space; the regularization is the weight decay of weights, biases have none."""
+    """A point of the search space; the regularization is the weight decay of weights, biases have none.
+
+    ``more`` are the axes of a scheme, by name: ``learning_rate_factor`` from layer to layer, or ``learning_rate_2`` of
+    the second convolution.
+    """
 
     learning_rate: float
     regularization: float
+    more: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,53 @@
+"""What a scheme makes of the search space: which axes a stage has, and what a point of another stage is worth here."""
+
+from service.domain.experiment import SearchSettings
+from service.domain.layers import Conv, Stage
+from service.domain.space import PARAMETERS, Interval, Point, Space
+from service.domain.states import Scheme
+
+FACTOR = "factor"
+SECOND_ROUND_FACTOR = 10.0
+"""A second round searches this much beyond both ends of every axis of the first."""
+
+
+def stage_space(settings: SearchSettings, stage: Stage) -> Space:
+    """The space in which a stage is searched: the submission's, with the axes that the scheme adds for its layers."""
+    space = settings.space
+    match settings.scheme:
+        case Scheme.PER_STAGE:
+            return space
+        case Scheme.GEOMETRIC:
+            factors = (settings.learning_rate_factor, settings.regularization_factor)
+            more = [(f"{axis}_{FACTOR}", interval) for axis, interval in zip(PARAMETERS, factors, strict=True)]
+        case Scheme.PER_LAYER:
+            convolutions = sum(isinstance(layer, Conv) for layer in stage.layers)
+            more = [
+                (f"{axis}_{number}", getattr(space, axis))
+                for number in range(1, convolutions + 1)
+                for axis in PARAMETERS
+            ]
+    return Space(space.learning_rate, space.regularization, tuple(more))
+
+
+def fill(point: Point, space: Space) -> Point:
+    """The point on the axes of ``space``: those it lacks are what makes every layer the same as the base."""
+    values = point.values
+    filled = {name: values.get(name, _neutral(name, point)) for name in space.axes}
+    return Point.of(filled)
+
+
+def widen(space: Space, factor: float = SECOND_ROUND_FACTOR) -> Space:
+    """The space with both ends of the learning rate and the regularization, of every layer, moved out by a factor."""
+
+    def wider(name: str, axis: Interval) -> Interval:
+        return axis if name.endswith(FACTOR) else Interval(axis.low / factor, axis.high * factor)
+
+    axes = {name: wider(name, axis) for name, axis in space.axes.items()}
+    more = tuple((name, axis) for name, axis in axes.items() if name not in PARAMETERS)
+    return Space(axes["learning_rate"], axes["regularization"], more)
+
+
+def _neutral(name: str, point: Point) -> float:
+    if name.endswith(FACTOR):
+        return 1.0
+    return point.learning_rate if name.startswith("learning_rate") else point.regularization
