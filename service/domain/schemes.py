@@ -30,9 +30,9 @@ def stage_space(settings: SearchSettings, stage: Stage) -> Space:
 
 
 def shown_space(settings: SearchSettings, stage: Stage) -> Space:
-    """All that the search of a stage may come to search, second round included: one space for all of its trials.
+    """All that the search of a stage may come to search, a second round included; a range test only narrows.
 
-    A range test only narrows. Optuna compares trials on the axes whose distribution they share.
+    Optuna's tables show every trial in it: its samplers learn from trials that share one space.
     """
     space = stage_space(settings, stage)
     return widen(space) if settings.second_round else space

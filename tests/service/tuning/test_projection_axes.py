@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 import optuna
 import pytest
 from optuna.importance import get_param_importances
+from optuna.search_space import intersection_search_space
 from optuna.trial import FrozenTrial
 
 from service.domain.projection import ProjectedStudy, ProjectedTrial
 from service.domain.schemes import widen
 from service.domain.space import DEFAULT_SPACE, Interval, Point, Space
 from service.domain.states import TrialOrigin, TrialState
+from service.tuning.distributions import distributions
 from service.tuning.projection import StudyProjection, optuna_url
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -109,13 +111,16 @@ def test_a_space_widened_in_a_second_round_is_shown_whole(
     assert loaded.trials[0].intermediate_values == {100: 0.15, 200: 0.3}
 
 
-def test_a_search_shown_in_its_widest_space_from_the_start_keeps_optunas_importances(
+def test_a_search_shown_in_its_widest_space_from_the_start_is_one_space_to_optuna(
     database_url: str, projection: StudyProjection
 ) -> None:
     wide = widen(LAYERS)
     first = tuple(trial(ordinal, LAYERS, 0.3 + ordinal / 100, ordinal / 10) for ordinal in range(4))
+    second = tuple(trial(ordinal, wide, 0.5 + ordinal / 50, ordinal / 10) for ordinal in range(4, 9))
 
     projection.sync(ProjectedStudy(NAME, wide, first))
-    projection.sync(ProjectedStudy(NAME, wide, (*first, *(trial(o, wide, 0.5 + o / 50, o / 10) for o in range(4, 9)))))
+    projection.sync(ProjectedStudy(NAME, wide, (*first, *second)))
 
-    assert get_param_importances(in_optuna(database_url)).keys() == wide.axes.keys()
+    loaded = in_optuna(database_url)
+    assert intersection_search_space(loaded.trials) == distributions(wide)
+    assert get_param_importances(loaded).keys() == wide.axes.keys()
