@@ -30,7 +30,10 @@ class ProjectedTrial:
 
 @dataclass(frozen=True, slots=True)
 class ProjectedStudy:
-    """A search as an Optuna study: maximise the validation accuracy in ``space``, which holds all of its points."""
+    """A search as an Optuna study: maximise the validation accuracy in ``space``, which holds all of its points.
+
+    Trials keep the space in which they were first shown, so that a wider one needs no change to those before it.
+    """
 
     name: str
     space: Space

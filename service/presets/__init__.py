@@ -8,9 +8,9 @@ from service.domain.views import PresetView
 
 def list_presets() -> list[PresetView]:
     """All presets by name."""
-    found = [path for path in files(__name__).iterdir() if path.name.endswith(".yaml")]
-    paths = sorted(found, key=lambda path: path.name)
-    return [_view(path.name.removesuffix(".yaml"), path.read_text("utf-8")) for path in paths]
+    paths = [path for path in files(__name__).iterdir() if path.name.endswith(".yaml")]
+    presets = [_view(path.name.removesuffix(".yaml"), path.read_text("utf-8")) for path in paths]
+    return sorted(presets, key=lambda preset: preset.name)
 
 
 def get_preset(name: str) -> PresetView:

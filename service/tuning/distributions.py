@@ -2,17 +2,14 @@
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 
-from service.domain.space import PARAMETERS, Point, Space
+from service.domain.space import Point, Space
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """Both axes as Optuna's log-uniform floats."""
-    return {
-        name: FloatDistribution(interval.low, interval.high, log=True)
-        for name, interval in zip(PARAMETERS, (space.learning_rate, space.regularization), strict=True)
-    }
+    """All axes as Optuna's log-uniform floats."""
+    return {name: FloatDistribution(axis.low, axis.high, log=True) for name, axis in space.axes.items()}
 
 
 def parameters(point: Point) -> dict[str, float]:
     """The point as Optuna's dictionary of parameters."""
-    return {name: getattr(point, name) for name in PARAMETERS}
+    return point.values

@@ -12,7 +12,7 @@ from math import exp, isfinite, log
 import numpy as np
 import optuna
 from cmaes import CMA
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from optuna.samplers import BaseSampler, GPSampler, TPESampler
 from optuna.trial import create_trial
 from scipy.stats import qmc
@@ -25,7 +25,7 @@ from service.tuning.distributions import distributions, parameters
 logger = logging.getLogger(__name__)
 
 GP_TRIALS = 50  # the sampler `auto` changes from GP to TPE here
-MODEL_NEEDS = 3  # finished trials below which a model is worse than one more Sobol point
+MODEL_NEEDS = 3  # finished trials below which a model of two axes is worse than one more Sobol point
 DISTINCT = 1e-9  # of the space's width; closer points are the same point
 MODEL_DRAWS = 3  # an acquisition maximum in a corner of the space is drawn again with every seed
 DRAWS = 100
@@ -44,7 +44,7 @@ def suggest(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Su
     space = brief.space
     # Sorted, because the order in which rows come back must not change the draw.
     history = sorted((trial for trial in past if space.holds(trial.point)), key=lambda trial: trial.ordinal)
-    taken = np.array([_to_unit(space, trial.point) for trial in history]).reshape(-1, 2)
+    taken = np.array([_to_unit(space, trial.point) for trial in history]).reshape(-1, len(space.axes))
     for draw in range(DRAWS):
         suggestion = _draw(brief, history, ordinal, draw)
         if not (np.abs(taken - _to_unit(space, suggestion.point)).max(axis=1) < DISTINCT).any():
@@ -56,10 +56,23 @@ def blind(brief: SearchBrief) -> int:
     """How many suggestions of the search, from ordinal 0 on, learn from no result: asking them early loses nothing."""
     if brief.sampler in (Sampler.SOBOL, Sampler.RANDOM, Sampler.RANDOM_EXPONENTIAL):
         return brief.trials
-    # With the start points, five to six points come before the model as a rule. Optuna's default of ten random ones
-    # would make a search of eleven trials a random search.
-    sobol = 5 if len(brief.start_points) < 2 else 4
-    return min(brief.trials, len(brief.start_points) + sobol)
+    return min(brief.trials, _before_the_model(brief) + _for_more_axes(brief))
+
+
+def _before_the_model(brief: SearchBrief) -> int:
+    """Start points and Sobol points of a search on two axes, five to six together as a rule.
+
+    Optuna's default of ten random ones would make a search of eleven trials a random search.
+    """
+    return len(brief.start_points) + (5 if len(brief.start_points) < 2 else 4)
+
+
+def _for_more_axes(brief: SearchBrief) -> int:
+    """Sobol points that a model of more than two axes waits for beside: one for every two axes more.
+
+    They never take more than half of the trials from it.
+    """
+    return max(0, min((len(brief.space.axes) - 2) // 2, brief.trials // 2 - _before_the_model(brief)))
 
 
 def _draw(brief: SearchBrief, history: list[PastTrial], ordinal: int, draw: int) -> Suggestion:
@@ -70,7 +83,7 @@ def _draw(brief: SearchBrief, history: list[PastTrial], ordinal: int, draw: int)
         case Sampler.RANDOM:
             return Suggestion(_random(brief.space, seed), TrialOrigin.RANDOM)
     observed = [trial for trial in history if _is_observed(trial)]
-    if brief.sampler is Sampler.SOBOL or ordinal < blind(brief) or len(observed) < MODEL_NEEDS:
+    if brief.sampler is Sampler.SOBOL or ordinal < blind(brief) or len(observed) < MODEL_NEEDS + _for_more_axes(brief):
         index = ordinal - len(brief.start_points)
         return Suggestion(_sobol(brief.space, _seed(brief.key, "sobol", draw), index), TrialOrigin.SOBOL)
     if draw >= MODEL_DRAWS:
@@ -108,7 +121,8 @@ def _ask(sampler: BaseSampler, space: Space, known: Iterable[PastTrial]) -> Poin
         )
     # The pools of OpenBLAS and OpenMP take each other's cores: on a busy machine a draw then lasts seconds, not 30 ms.
     with threadpool_limits(1):
-        return _within(space, study.ask(axes).params.values())
+        asked = study.ask(axes).params
+    return _within(space, (asked[name] for name in axes))
 
 
 def _cmaes(space: Space, known: Iterable[PastTrial], seed: int) -> Point:
@@ -120,8 +134,9 @@ def _cmaes(space: Space, known: Iterable[PastTrial], seed: int) -> Point:
     observed = [trial for trial in known if _is_observed(trial)]
     before = [trial for trial in observed if trial.origin is not TrialOrigin.MODEL]
     best = max(before or observed, key=_observation)
-    optimizer = CMA(np.array(_to_unit(space, best.point)), sigma=1 / 6, bounds=np.array([[0, 1], [0, 1]]), seed=seed)
-    asked = [(np.array(_to_unit(space, t.point)), -_observation(t)) for t in observed if t.origin is TrialOrigin.MODEL]
+    bounds = np.array([[0, 1]] * len(space.axes))
+    optimizer = CMA(_to_unit(space, best.point), sigma=1 / 6, bounds=bounds, seed=seed)
+    asked = [(_to_unit(space, t.point), -_observation(t)) for t in observed if t.origin is TrialOrigin.MODEL]
     size = optimizer.population_size
     for start in range(0, len(asked) - size + 1, size):
         optimizer.tell(asked[start : start + size])
@@ -129,14 +144,14 @@ def _cmaes(space: Space, known: Iterable[PastTrial], seed: int) -> Point:
 
 
 def _sobol(space: Space, seed: int, index: int) -> Point:
-    points = qmc.Sobol(d=2, scramble=True, rng=seed)
+    points = qmc.Sobol(d=len(space.axes), scramble=True, rng=seed)
     if index:
         points.fast_forward(index)
     return _from_unit(space, points.random(1)[0])
 
 
 def _random(space: Space, seed: int) -> Point:
-    return _from_unit(space, np.random.default_rng(seed).uniform(size=2))
+    return _from_unit(space, np.random.default_rng(seed).uniform(size=len(space.axes)))
 
 
 def _around(space: Space, initial: Point, seed: int) -> Point:
@@ -158,25 +173,21 @@ def _observation(trial: PastTrial) -> float:
     return trial.value
 
 
-def _to_unit(space: Space, point: Point) -> tuple[float, float]:
-    """Where the point lies between the space's logarithmic ends, 0 to 1 on both axes."""
-
-    def share(axis: Interval, value: float) -> float:
-        return log(value / axis.low) / log(axis.high / axis.low)
-
-    return share(space.learning_rate, point.learning_rate), share(space.regularization, point.regularization)
+def _to_unit(space: Space, point: Point) -> NDArray[np.float64]:
+    """Where the point lies between the space's logarithmic ends, 0 to 1 on every axis."""
+    values = point.values
+    shares = [log(values[name] / axis.low) / log(axis.high / axis.low) for name, axis in space.axes.items()]
+    return np.array(shares)
 
 
 def _from_unit(space: Space, unit: ArrayLike) -> Point:
-    rate, regularization = np.asarray(unit, dtype=float)
-    axes = (space.learning_rate, rate), (space.regularization, regularization)
-    return _within(space, (exp(log(axis.low) + share * log(axis.high / axis.low)) for axis, share in axes))
+    shares = zip(space.axes.values(), np.asarray(unit, dtype=float), strict=True)
+    return _within(space, (exp(log(axis.low) + share * log(axis.high / axis.low)) for axis, share in shares))
 
 
 def _within(space: Space, values: Iterable[float]) -> Point:
     """The point with these coordinates, moved into the space: logarithms round beyond its ends."""
-    rate, regularization = values
-    return Point(_clip(space.learning_rate, rate), _clip(space.regularization, regularization))
+    return Point.of({name: _clip(axis, value) for (name, axis), value in zip(space.axes.items(), values, strict=True)})
 
 
 def _clip(axis: Interval, value: float) -> float:

@@ -5,37 +5,133 @@ import yaml
 
 import service
 from contract.submission import Submission
-from service.domain.experiment import Dataset, ExperimentSpec
-from service.domain.plan import plan_experiment
+from service.domain.experiment import Dataset, ExperimentSpec, Phase, Split, Variant
+from service.domain.notation import write
+from service.domain.plan import Plan, plan_experiment
+from service.domain.published import NETWORKS, published
+from service.domain.space import EXPONENTIAL_SPACE, Point
+from service.domain.states import BudgetRule, Learning, Sampler
 from service.domain.submission import build_spec
+from service.presets import list_presets
 
-PRESETS = sorted((Path(service.__file__).parent / "presets").glob("*.yaml"))
+PRESETS = {path.stem: path for path in (Path(service.__file__).parent / "presets").glob("*.yaml")}
 DATASETS = {
     "digits": Dataset("digits", "d" * 64, (1, 8, 8), 10, 1_437, 360),
     "cifar10": Dataset("cifar10", "c" * 64, (3, 32, 32), 10, 50_000, 10_000),
 }
+PARTIAL = ["CNN 1 total", *(f"CNN {number} partial" for number in range(2, 9))]
 
 
-def load(path: Path) -> ExperimentSpec:
-    submission = Submission.model_validate(yaml.safe_load(path.read_text()))
-    assert submission.name == path.stem
+def load(name: str) -> ExperimentSpec:
+    submission = Submission.model_validate(yaml.safe_load(PRESETS[name].read_text()))
+    assert submission.name == name
     return build_spec(submission.model_dump(), DATASETS[submission.dataset.name])
 
 
-def test_there_are_presets() -> None:
-    assert {"demo", "paper-cnn-1", "table-1"} <= {path.stem for path in PRESETS}
+def counts(plan: Plan) -> tuple[int, int, int, int]:
+    return len(plan.searches), plan.trials, plan.fits, plan.evaluations
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_a_preset_is_a_valid_submission_with_a_summary(path: Path) -> None:
-    assert path.read_text().startswith("# ")
-    assert plan_experiment(load(path)).searches
+def labels(spec: ExperimentSpec) -> list[str]:
+    return [variant.label for variant in spec.variants]
 
 
-@pytest.mark.parametrize("name", ["demo", "table-1"])
-def test_the_eight_networks_are_twelve_searches(name: str) -> None:
-    spec = load(next(path for path in PRESETS if path.stem == name))
-    assert [variant.label for variant in spec.variants] == [
-        "CNN 1 total", *(f"CNN {number} partial" for number in range(2, 9))
+def test_the_presets_are_listed_with_a_line_on_each() -> None:
+    listed = list_presets()
+
+    assert [preset.name for preset in listed] == [
+        "demo", "memory-limit", "paper", "paper-cnn-1", "table-1", "viable", "viable-fair"
     ]  # fmt: skip
-    assert len(plan_experiment(spec).searches) == 12
+    assert all(20 < len(preset.summary) < 120 for preset in listed)
+
+
+@pytest.mark.parametrize(
+    ("name", "searches", "trials", "fits", "evaluations"),
+    [
+        ("demo", 12, 12 * 6, 0, 8),
+        ("memory-limit", 7, 7 * 11, 7 * 2, 6 * 3),
+        ("paper", 3 * 12, 12 * (11 + 6 + 6), 0, 3 * 8),
+        ("paper-cnn-1", 1, 1, 4, 5),
+        ("table-1", 12, 12 * 11, 0, 8),
+        # CNN 1 total is also that of CNN 2, and the first stage of CNN 6 and 8.
+        ("viable", 18, 18 * 11, 18 * 4, 14 * 5),
+        # Five searches for Partial, and for each network five of Total, of which one may spend seconds.
+        ("viable-fair", 5 + 15, 17 * 11 + 3 * 110, 20 * 2, 19 * 3),
+    ],
+)
+def test_what_a_preset_plans(name: str, searches: int, trials: int, fits: int, evaluations: int) -> None:
+    assert counts(plan_experiment(load(name))) == (searches, trials, fits, evaluations)
+
+
+@pytest.mark.parametrize("name", ["demo", "table-1", "paper"])
+def test_the_papers_networks_are_as_it_trained_them(name: str) -> None:
+    spec = load(name)
+
+    assert labels(spec) == PARTIAL
+    assert {item.name: tuple(write(stage) for stage in item.stages) for item in spec.architectures} == NETWORKS
+
+
+def test_paper_is_the_papers_protocol() -> None:
+    spec = load("paper")
+
+    assert spec.split == Split(49_000, 1_000, "mean-image")
+    assert spec.phases == (Phase(1, 11), Phase(2, 6), Phase(2, 6, from_incumbents=False))
+    assert (spec.search.sampler, spec.search.initial) == (Sampler.RANDOM_EXPONENTIAL, Point(1e-4, 1.0))
+    assert (spec.search.space, spec.search.enqueue) == (EXPONENTIAL_SPACE, ())
+    assert (spec.recipe.batch_size, spec.recipe.momentum, spec.recipe.head) == (50, 0.9, "linear")
+    assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("torch", False)
+
+
+def test_every_line_of_paper_has_a_published_one() -> None:
+    spec = load("paper")
+    stages = {item.name: item.stages for item in spec.architectures}
+
+    for phase in spec.phases:
+        for variant in spec.variants:
+            line = published(stages[variant.architecture], variant.learning, phase.epochs)
+            assert line is not None
+            assert line.architecture == variant.architecture
+
+
+def test_only_searches_of_incumbents_wait_for_an_earlier_phase() -> None:
+    searches = plan_experiment(load("paper")).searches
+
+    assert [sum(s.phase == number and s.earlier is not None for s in searches) for number in range(3)] == [0, 12, 0]
+
+
+def test_viable_is_both_learnings_of_every_network_with_nothing_picked_by_hand() -> None:
+    spec = load("viable")
+
+    both = [f"CNN {number} {learning}" for number in range(2, 9) for learning in Learning]
+    assert labels(spec) == ["CNN 1 total", *both]
+    assert {item.name: tuple(write(stage) for stage in item.stages) for item in spec.architectures} == NETWORKS
+    assert spec.split == Split(45_000, 5_000, "standardize")
+    assert (spec.phases, spec.seeds) == ((Phase(1, 11),), (0, 1, 2, 3, 4))
+    assert (spec.search.sampler, spec.search.enqueue) == (Sampler.AUTO, ())
+    assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("he", True)
+
+
+def test_viable_fair_gives_total_every_budget_and_takes_over_what_viable_has_trained() -> None:
+    spec = load("viable-fair")
+    for network in ("CNN 4", "CNN 6", "CNN 8"):
+        mine = [variant for variant in spec.variants if variant.architecture == network]
+        assert mine == [
+            Variant(network, Learning.PARTIAL),
+            Variant(network, Learning.TOTAL),
+            Variant(network, Learning.TOTAL, BudgetRule.PASSES),
+            Variant(network, Learning.TOTAL, BudgetRule.SECONDS),
+            Variant(network, Learning.TOTAL, checkpointing=True),
+            Variant(network, Learning.TOTAL, normalize_cuts=True),
+        ]
+    common = {search.key for search in plan_experiment(spec).searches} & {
+        search.key for search in plan_experiment(load("viable")).searches
+    }
+    assert len(common) == 8  # CNN 1, four further stages, three networks under Total at equal epochs
+
+
+def test_memory_limit_names_batch_precision_and_limit() -> None:
+    spec = load("memory-limit")
+
+    assert (spec.limits.memory, spec.recipe.batch_size, spec.recipe.precision) == (16 * 2**20, 50, "bfloat16")
+    assert Variant("Wide", Learning.TOTAL) in spec.variants
+    assert Variant("Wide", Learning.PARTIAL) in spec.variants
