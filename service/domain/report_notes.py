@@ -26,7 +26,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
         yield from _infeasible(search, spec)
         yield from _dead(search)
         if search.second_round:
-            yield f"{search.name} fell short of its prefix and got a second round in a wider space."
+            yield f"{search.name} fell short of its prefix or diverged, and got a second round in a wider space."
     for line in report.variants:
         yield from _stagnating(line, spec)
         yield from _seconds(line, spec)
@@ -110,9 +110,8 @@ def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
 def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     if line.budget is BudgetRule.SECONDS and line.allowed_seconds is not None:
         yield (
-            f"{_place(line, spec)}: {line.allowed_seconds:,.0f} s of search were allowed, those that "
-            f"{line.architecture} {Learning.PARTIAL} spent on its trials; {line.search_seconds:,.0f} s were spent "
-            f"on {line.trials} trials."
+            f"{_place(line, spec)}: {line.allowed_seconds:,.0f} s of search were allowed, as many as the search of "
+            f"{line.architecture} {Learning.PARTIAL} took; {line.trials} trials took {line.search_seconds:,.0f} s."
         )
 
 

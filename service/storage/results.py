@@ -39,6 +39,17 @@ class TrainingResult:
     training: Training
 
 
+@dataclass(frozen=True, slots=True)
+class TrialCosts:
+    """How the trials of a search went; ``seconds`` sums all their attempts, failed ones included."""
+
+    trials: int
+    pruned: int
+    diverged: int
+    failed: int
+    seconds: float
+
+
 def digest_of(tx: Transaction, task: UUID) -> tuple[int, str] | None:
     """Attempt and digest of the accepted result."""
     row = tx.execute("SELECT attempt, digest FROM result WHERE task_id = :task", {"task": task}).one_or_none()
@@ -94,9 +105,7 @@ def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResul
     """Incumbents of some searches and fits on other seeds: what prefixes and reports are made of."""
     rows = tx.execute(
         """
-        SELECT t.kind, t.search_id, t.trial_id, t.seed, r.*,
-               coalesce(CAST(r.payload #>> '{memory,activation_bytes}' AS bigint), 0) AS activation_bytes
-        FROM task t
+        SELECT t.kind, t.search_id, t.trial_id, t.seed, r.* FROM task t
         JOIN search s ON s.id = t.search_id
         JOIN result r ON r.task_id = t.id
         WHERE t.search_id = ANY(CAST(:searches AS uuid[]))
@@ -122,7 +131,7 @@ def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResul
                 analytic_memory_bytes=row.analytic_memory_bytes,
                 resident_bytes=row.resident_bytes,
                 memory_method=row.memory_method,
-                activation_bytes=row.activation_bytes,
+                activation_bytes=row.payload["memory"].get("activation_bytes", 0),
             ),
         )
         for row in rows
@@ -160,6 +169,26 @@ def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[
         probes = tuple(Probe(stage["head_accuracy"], stage["knn_accuracy"]) for stage in row.stages)
         found[row.search_id][row.seed] = Evaluation(row.test_accuracy, probes)
     return found
+
+
+def trial_costs(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, TrialCosts]:
+    """Counts of trials and the seconds spent on them, by search."""
+    rows = tx.execute(
+        """
+        SELECT tr.search_id, count(*) AS trials, count(*) FILTER (WHERE tr.state = 'pruned') AS pruned,
+               count(*) FILTER (WHERE tr.diverged) AS diverged, count(*) FILTER (WHERE tr.state = 'failed') AS failed,
+               coalesce(sum(spent.seconds), 0) AS seconds
+        FROM trial tr
+        LEFT JOIN task t ON t.trial_id = tr.id
+        LEFT JOIN LATERAL (SELECT sum(seconds) AS seconds FROM attempt WHERE task_id = t.id) spent ON true
+        WHERE tr.search_id = ANY(CAST(:searches AS uuid[]))
+        GROUP BY tr.search_id
+        """,
+        {"searches": list(searches)},
+    )
+    return {
+        row.search_id: TrialCosts(row.trials, row.pruned, row.diverged, row.failed, float(row.seconds)) for row in rows
+    }
 
 
 def devices(tx: Transaction, searches: Collection[UUID]) -> list[str]:
