@@ -1,54 +1,36 @@
-"""What a report says and what it is made from; Report and its parts have the fields of ``contract.experiments``."""
+"""What a report says; Report and its parts have the fields of ``contract.experiments``."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
+from service.domain.published import PublishedLine
 from service.domain.space import Point
-from service.domain.states import ExperimentState, Learning, SearchState
-from service.domain.statistics import Interval
+from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState, TrialOrigin
+from service.domain.statistics import Difference, Interval
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """What one training brought: a search's incumbent, or a fit. Memory in bytes."""
+class CurvePoint:
+    """A measurement on the way through a training; ``seconds`` of training by then, if epochs last equally long."""
 
+    epoch: float
     validation_accuracy: float
-    training_accuracy: float
-    training_seconds: float
-    feature_seconds: float
-    memory_bytes: int
-    analytic_memory_bytes: int
-    resident_bytes: int
-    memory_method: str
+    loss: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class SearchFacts:
-    """What is known of a search. ``fits`` and ``evaluations`` (test accuracies) are by seed.
+class BestSoFar:
+    """How far a search was after its ``trial``-th trial, counted from 1."""
 
-    ``search_seconds`` sums all attempts of all its trials, failed ones included; ``trials`` counts those suggested.
-    """
-
-    id: UUID
-    name: str
-    stage: str
-    state: SearchState
-    reused: bool
-    hyperparameters: Point | None = None
-    incumbent: Training | None = None
-    trials: int = 0
-    pruned: int = 0
-    diverged: int = 0
-    failed: int = 0
-    search_seconds: float = 0.0
-    fits: Mapping[int, Training] = field(default_factory=dict)
-    evaluations: Mapping[int, float] = field(default_factory=dict)
+    trial: int
+    seconds: float
+    validation_accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class StageLine:
-    """One stage of a variant; accuracies, times and memory are the incumbent's."""
+    """One stage of a variant, as searched on the first seed; accuracies, times and memory are the incumbent's."""
 
     search: UUID
     stage: str
@@ -65,6 +47,17 @@ class StageLine:
     failed: int
     search_seconds: float
     reused: bool
+    state: SearchState
+    epochs: int
+    origin: TrialOrigin | None
+    stagnating: bool
+    second_round: bool
+    activation_bytes: int | None
+    saved_seconds: float
+    curve: tuple[CurvePoint, ...]
+    best_so_far: tuple[BestSoFar, ...]
+    head_test_accuracy: Interval | None
+    knn_test_accuracy: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +80,22 @@ class VariantLine:
     analytic_memory_bytes: int | None
     resident_bytes: int | None
     memory_method: str | None
-
-    @property
-    def label(self) -> str:
-        return f"{self.architecture} {self.learning}"
+    label: str
+    budget: BudgetRule
+    checkpointing: bool
+    normalize_cuts: bool
+    trials: int
+    trials_per_stage: tuple[int, ...]
+    allowed_seconds: float | None
+    fit_seconds: float
+    mean_training_seconds: Interval | None
+    activation_bytes: int | None
+    published: PublishedLine | None
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Total minus Partial of one network at equal epochs per stage, in percentage points."""
+    """Total minus Partial of one network under Total's budget rule, in percentage points."""
 
     phase: int
     partial: str
@@ -103,6 +103,53 @@ class Gap:
     validation_points: float
     test_points: float | None
     standard_error_points: float
+    budget: BudgetRule
+    checkpointing: bool
+    normalize_cuts: bool
+    validation: Difference
+    test: Difference | None
+    adjusted_p_value: float
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """A variant minus another that it is measured against, in percentage points."""
+
+    phase: int
+    variant: str
+    against: str
+    validation: Difference
+    test: Difference | None
+    adjusted_p_value: float
+    verdict: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """What hyperparameters of partial variants do from stage to stage; p-values of two-sided sign tests over steps."""
+
+    phase: int
+    variants: int
+    steps: int
+    learning_rate_rises: int
+    learning_rate_rises_throughout: int
+    learning_rate_p_value: float | None
+    regularization_falls: int
+    regularization_falls_throughout: int
+    regularization_p_value: float | None
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLine:
+    """The budget of a phase; ``start``: ``incumbents`` of the phase before, or what the ``initial`` one tried first."""
+
+    epochs: int
+    trials: int
+    start: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,3 +174,15 @@ class Report:
     reused_searches: int
     wall_seconds: float | None
     notes: tuple[str, ...]
+    phases: tuple[PhaseLine, ...]
+    baseline: str | None
+    leads: tuple[Lead, ...]
+    comparisons: int
+    trends: tuple[Trend, ...]
+    search_seconds: float
+    fit_seconds: float
+    saved_seconds: float
+    reused_fits: int
+    decided_searches: int
+    enqueued_incumbents: int
+    memory_limit: int | None

@@ -1,38 +1,40 @@
 """The report's notes: what a reader should know before believing a line of the table."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator
 
+from service.domain.comparisons import WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
-from service.domain.report import SearchFacts, VariantLine
-from service.domain.states import ExperimentState, SearchState
+from service.domain.findings import SearchFacts
+from service.domain.report import Report, VariantLine
+from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
 from service.domain.statistics import NORMAL_QUANTILE, difference_error
 
+FAILURE_LENGTH = 300
 
-def notes(
-    spec: ExperimentSpec,
-    state: ExperimentState,
-    lines: Sequence[VariantLine],
-    searches: Collection[SearchFacts],
-    devices: Iterable[str],
-) -> Iterator[str]:
-    """Sentences for people, the most general first."""
-    if state not in ExperimentState.ended():
+
+def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts]) -> Iterator[str]:
+    """Sentences for people, the most general first; ``report`` is there but for its notes."""
+    if report.state not in ExperimentState.ended():
         yield "The experiment has not ended: lines may still change."
-    yield from _noise(spec, lines)
-    if len(set(devices)) > 1:
-        yield f"Trainings ran on {', '.join(sorted(set(devices)))}: compare times and memory of one device only."
-    reused = sum(search.reused for search in searches)
-    if reused:
-        yield f"{reused} of {len(searches)} searches come from earlier experiments, with the seconds they took then."
+    yield from _noise(spec, report)
+    yield from _comparisons(report)
+    if len(report.devices) > 1:
+        yield f"Trainings ran on {', '.join(report.devices)}: compare times and memory of one device only."
+    yield from _costs(spec, report)
+    yield from _hand_picked(report)
     for search in searches:
+        yield from _infeasible(search, spec)
         yield from _dead(search)
-    for line in lines:
-        yield from _fallen(line, spec)
+        if search.second_round:
+            yield f"{search.name} fell short of its prefix or diverged, and got a second round in a wider space."
+    for line in report.variants:
+        yield from _stagnating(line, spec)
+        yield from _seconds(line, spec)
         yield from _seeds(line, spec)
 
 
-def _noise(spec: ExperimentSpec, lines: Sequence[VariantLine]) -> Iterator[str]:
-    best = max((line.validation_accuracy.mean for line in lines if line.validation_accuracy), default=None)
+def _noise(spec: ExperimentSpec, report: Report) -> Iterator[str]:
+    best = max((line.validation_accuracy.mean for line in report.variants if line.validation_accuracy), default=None)
     if best is None:
         return
     images = spec.split.validation
@@ -45,28 +47,72 @@ def _noise(spec: ExperimentSpec, lines: Sequence[VariantLine]) -> Iterator[str]:
     yield "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
 
 
+def _comparisons(report: Report) -> Iterator[str]:
+    verdicts = [gap.verdict for gap in report.gaps] + [lead.verdict for lead in report.leads]
+    if report.comparisons > 1:
+        yield (
+            f"{report.comparisons} comparisons were made, and their p-values are adjusted for that (Holm). "
+            f"Beyond the noise: {len(verdicts) - verdicts.count(WITHIN_NOISE)} of {len(verdicts)} differences told."
+        )
+
+
+def _costs(spec: ExperimentSpec, report: Report) -> Iterator[str]:
+    if report.search_seconds:
+        fits = f"; fitting the choice with the other seeds {report.fit_seconds:,.0f} s" if report.fit_seconds else ""
+        seeds = f" on each of {len(spec.seeds)} seeds" if spec.search.every_seed and len(spec.seeds) > 1 else ""
+        yield f"Searching{seeds} took {report.search_seconds:,.0f} s of workers' time, all attempts counted{fits}."
+    if report.reused_searches or report.reused_fits:
+        fits = f", and {report.reused_fits} fits" if report.reused_fits else ""
+        yield (
+            f"{report.reused_searches} of {report.searches} searches come from earlier experiments{fits}: "
+            f"{report.saved_seconds:,.0f} s were not spent again."
+        )
+
+
+def _hand_picked(report: Report) -> Iterator[str]:
+    if report.enqueued_incumbents:
+        yield (
+            f"A hand-picked point won {report.enqueued_incumbents} of {report.decided_searches} decided searches: "
+            "these owe it to whoever picked it, not to the search."
+        )
+
+
+def _infeasible(search: SearchFacts, spec: ExperimentSpec) -> Iterator[str]:
+    if search.state is SearchState.INFEASIBLE:
+        told = next((trial.failure for trial in search.tried if trial.failure), None)
+        limit = spec.limits.memory
+        what = "the device's memory" if limit is None else f"limits.memory, {limit / 2**20:,.1f} MiB"
+        why = f" ({' '.join(told.split())[:FAILURE_LENGTH]})" if told else ""
+        yield f"{search.name} is infeasible: no hyperparameters make it fit into {what}{why}."
+
+
 def _dead(search: SearchFacts) -> Iterator[str]:
     if search.state is SearchState.DEAD:
-        if search.trials == 0:
+        if not search.tried:
             yield f"{search.name} never ran: a stage before it has no incumbent."
         else:
             yield (
-                f"{search.name} has no incumbent: of {search.trials} trials {search.diverged} diverged, "
+                f"{search.name} has no incumbent: of {len(search.tried)} trials {search.diverged} diverged, "
                 f"{search.failed} failed and {search.pruned} were pruned. A narrower search.space may help."
             )
 
 
-def _fallen(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     """A stage on frozen features can nearly always hold its prefix's accuracy; if not, it was searched too little."""
     for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
-        earlier, accuracy = before.validation_accuracy, stage.validation_accuracy
-        if earlier is None or accuracy is None:
-            continue
-        if earlier - accuracy > difference_error(earlier, accuracy, spec.split.validation):
+        if stage.stagnating:
             yield (
-                f"{_place(line, spec)}: stage {number} reaches {accuracy:.3f}, less than the {earlier:.3f} "
-                "of the stage it stands on. More trials may help."
+                f"{_place(line, spec)}: stage {number} reaches {stage.validation_accuracy:.3f}, less than the "
+                f"{before.validation_accuracy:.3f} of the stage it stands on. More trials may help."
             )
+
+
+def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.budget is BudgetRule.SECONDS and line.allowed_seconds is not None:
+        yield (
+            f"{_place(line, spec)}: {line.allowed_seconds:,.0f} s of search were allowed, as many as the search of "
+            f"{line.architecture} {Learning.PARTIAL} took; {line.trials} trials took {line.search_seconds:,.0f} s."
+        )
 
 
 def _seeds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:

@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import chain
+from dataclasses import replace
 from uuid import UUID
 
-from service.domain.experiment import ExperimentSpec
-from service.domain.layers import Layer
+from service.domain.comparisons import compare
+from service.domain.experiment import ExperimentSpec, Variant
+from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
 from service.domain.plan import PlannedVariant
-from service.domain.report import Gap, Report, SearchFacts, StageLine, Training, VariantLine
+from service.domain.published import PublishedLine, published
+from service.domain.report import CurvePoint, PhaseLine, Report, StageLine, VariantLine
 from service.domain.report_notes import notes
-from service.domain.states import ExperimentState, Learning, SearchState
-from service.domain.statistics import difference_error, interval
+from service.domain.states import ExperimentState, SearchState, TrialOrigin
+from service.domain.statistics import Interval, falls_short, interval
+from service.domain.trends import trends
 
 
 def assemble_report(
@@ -24,9 +27,12 @@ def assemble_report(
     wall_seconds: float | None = None,
 ) -> Report:
     """The report of an experiment; ``variants`` are its plan's, their paths lead into ``searches``."""
-    users = Counter(key for variant in variants for key in set(variant.path))
-    lines = tuple(_variant(variant, state, spec, searches, users) for variant in variants)
-    return Report(
+    findings = [find(spec, variant, searches) for variant in variants]
+    users = Counter(search.id for item in findings for search in item.searches)
+    lines = tuple(_variant(item, state, spec, users) for item in findings)
+    comparisons = compare(spec, findings)
+    decided = [search for search in searches.values() if search.state is SearchState.DECIDED]
+    report = Report(
         experiment=experiment,
         name=spec.name,
         state=state,
@@ -39,47 +45,68 @@ def assemble_report(
         seeds=spec.seeds,
         devices=tuple(sorted(set(devices))),
         variants=lines,
-        gaps=_gaps(lines, spec),
+        gaps=comparisons.gaps,
         searches=len(searches),
-        stage_trainings_without_sharing=sum(len(variant.path) for variant in variants),
+        stage_trainings_without_sharing=sum(len(item.searches) for item in findings),
         reused_searches=sum(search.reused for search in searches.values()),
         wall_seconds=wall_seconds,
-        notes=tuple(notes(spec, state, lines, searches.values(), devices)),
+        notes=(),
+        phases=tuple(
+            PhaseLine(phase.epochs, phase.trials, "incumbents" if phase.from_incumbents else "initial")
+            for phase in spec.phases
+        ),
+        baseline=comparisons.baseline,
+        leads=comparisons.leads,
+        comparisons=comparisons.count,
+        trends=trends(spec, findings),
+        search_seconds=sum(search.search_seconds for search in searches.values()),
+        fit_seconds=sum(search.fit_seconds for search in searches.values()),
+        saved_seconds=sum(search.saved_seconds + search.reused_fit_seconds for search in searches.values()),
+        reused_fits=sum(search.reused_fits for search in searches.values()),
+        decided_searches=len(decided),
+        enqueued_incumbents=sum(
+            search.chosen is not None and search.chosen.origin is TrialOrigin.ENQUEUED for search in decided
+        ),
+        memory_limit=spec.limits.memory,
     )
+    return replace(report, notes=tuple(notes(spec, report, searches.values())))
 
 
 def _variant(
-    planned: PlannedVariant,
-    experiment: ExperimentState,
-    spec: ExperimentSpec,
-    searches: Mapping[str, SearchFacts],
-    users: Mapping[str, int],
+    findings: Findings, experiment: ExperimentState, spec: ExperimentSpec, users: Mapping[UUID, int]
 ) -> VariantLine:
-    path = [searches[key] for key in planned.path]
-    leaf = path[-1]
-    trained = [search.incumbent for search in path if search.incumbent is not None]
-    if len(trained) < len(path):
-        trained = []
+    planned, searches, runs = findings.planned, findings.searches, findings.runs
+    trained = next((run.trainings for run in runs if run.seed == spec.seeds[0]), ())
     largest = max(trained, key=lambda training: training.memory_bytes, default=None)
-    final = _by_seed(leaf, spec.seeds) if trained else []
-    tested = [leaf.evaluations[seed] for seed in spec.seeds if seed in leaf.evaluations] if trained else []
+    trials = tuple(sum(len(search.tried) for search in stage) for stage in zip(*findings.paths, strict=True))
     return VariantLine(
         phase=planned.phase,
-        epochs=spec.phases[planned.phase].epochs,
+        epochs=searches[-1].epochs,
         architecture=planned.variant.architecture,
         learning=planned.variant.learning,
-        state=_state(path, experiment, tested_seeds=len(tested), seeds=len(spec.seeds)),
-        stages=tuple(_stage(search) for search in path),
-        training_seconds=sum(t.training_seconds + t.feature_seconds for t in trained) if trained else None,
-        search_seconds=sum(search.search_seconds for search in path),
-        shared_seconds=sum(searches[key].search_seconds for key in planned.path if users[key] > 1),
-        training_accuracy=interval([training.training_accuracy for training in final]),
-        validation_accuracy=interval([training.validation_accuracy for training in final]),
-        test_accuracy=interval(tested),
+        state=_state(findings, experiment, len(spec.seeds)),
+        stages=tuple(_stage(findings, depth, spec) for depth in range(len(trials))),
+        training_seconds=sum(training.seconds for training in trained) if trained else None,
+        search_seconds=sum(search.search_seconds for search in searches),
+        shared_seconds=sum(search.search_seconds for search in searches if users[search.id] > 1),
+        training_accuracy=interval([run.trainings[-1].training_accuracy for run in runs]),
+        validation_accuracy=interval(list(findings.validation.values())),
+        test_accuracy=interval(list(findings.test.values())),
         memory_bytes=_largest(trained, lambda training: training.memory_bytes),
         analytic_memory_bytes=_largest(trained, lambda training: training.analytic_memory_bytes),
         resident_bytes=_largest(trained, lambda training: training.resident_bytes),
         memory_method=None if largest is None else largest.memory_method,
+        label=planned.variant.label,
+        budget=planned.variant.budget,
+        checkpointing=planned.variant.checkpointing,
+        normalize_cuts=planned.variant.normalize_cuts,
+        trials=sum(trials),
+        trials_per_stage=trials,
+        allowed_seconds=_allowed(searches),
+        fit_seconds=sum(search.fit_seconds for search in searches),
+        mean_training_seconds=interval([run.seconds for run in runs]),
+        activation_bytes=_largest(trained, lambda training: training.activation_bytes),
+        published=_published(planned, spec, searches[-1].epochs),
     )
 
 
@@ -88,75 +115,82 @@ def _largest(trained: Sequence[Training], what: Callable[[Training], int]) -> in
     return max((what(training) for training in trained), default=None)
 
 
-def _by_seed(leaf: SearchFacts, seeds: tuple[int, ...]) -> list[Training]:
-    """The network's trainings in the order of the seeds: the incumbent's on the first, fits on the others."""
-    fits = [leaf.fits[seed] for seed in seeds[1:] if seed in leaf.fits]
-    return fits if leaf.incumbent is None else [leaf.incumbent, *fits]
+def _allowed(searches: Sequence[SearchFacts]) -> float | None:
+    """The seconds that all searches of a variant might spend; None unless each has such a bound."""
+    allowed = [search.allowed_seconds for search in searches if search.allowed_seconds is not None]
+    return sum(allowed) if len(allowed) == len(searches) else None
 
 
-def _state(path: Sequence[SearchFacts], experiment: ExperimentState, tested_seeds: int, seeds: int) -> str:
-    states = {search.state for search in path}
-    if SearchState.DEAD in states:
-        return "dead"
-    if states == {SearchState.DECIDED} and (tested_seeds == seeds or experiment in ExperimentState.ended()):
+def _published(planned: PlannedVariant, spec: ExperimentSpec, epochs: int) -> PublishedLine | None:
+    """The paper's line of a variant; what else than its protocol an experiment follows is not to be held against it."""
+    variant = planned.variant
+    if (spec.dataset.name, spec.split.preprocessing) != ("cifar10", "mean-image"):
+        return None
+    if variant != Variant(variant.architecture, variant.learning):
+        return None
+    stages = next(item.stages for item in spec.architectures if item.name == variant.architecture)
+    return published(stages, variant.learning, epochs)
+
+
+def _state(findings: Findings, experiment: ExperimentState, seeds: int) -> str:
+    if findings.barren:
+        return "infeasible" if findings.infeasible else "dead"
+    states = {search.state for path in findings.fertile_paths for search in path}
+    if states == {SearchState.DECIDED} and (len(findings.test) == seeds or experiment in ExperimentState.ended()):
         return "complete"
     if SearchState.CANCELLED in states or experiment is ExperimentState.CANCELLED:
         return "cancelled"
     return "waiting" if states == {SearchState.WAITING} else "running"
 
 
-def _stage(search: SearchFacts) -> StageLine:
+def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
+    path = findings.paths[0]
+    search = path[depth]
     training = search.incumbent
     return StageLine(
         search=search.id,
         stage=search.stage,
-        hyperparameters=search.hyperparameters,
+        hyperparameters=search.chosen.point if search.chosen else None,
         validation_accuracy=training.validation_accuracy if training else None,
         training_seconds=training.training_seconds if training else None,
         feature_seconds=training.feature_seconds if training else None,
         memory_bytes=training.memory_bytes if training else None,
         analytic_memory_bytes=training.analytic_memory_bytes if training else None,
         resident_bytes=training.resident_bytes if training else None,
-        trials=search.trials,
+        trials=len(search.tried),
         pruned=search.pruned,
         diverged=search.diverged,
         failed=search.failed,
         search_seconds=search.search_seconds,
         reused=search.reused,
+        state=search.state,
+        epochs=search.epochs,
+        origin=search.chosen.origin if search.chosen else None,
+        stagnating=depth > 0 and _stagnates(path[depth - 1].incumbent, training, spec.split.validation),
+        second_round=search.second_round,
+        activation_bytes=training.activation_bytes if training else None,
+        saved_seconds=search.saved_seconds,
+        curve=_curve(search.curve, training),
+        best_so_far=search.best_so_far,
+        head_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.head_accuracy),
+        knn_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.knn_accuracy),
     )
 
 
-def _gaps(lines: Sequence[VariantLine], spec: ExperimentSpec) -> tuple[Gap, ...]:
-    """Each partial variant against the Total of its network: the same layers, however they are cut or called."""
-    networks: dict[str, tuple[Layer, ...]] = {
-        architecture.name: tuple(chain.from_iterable(architecture.stages)) for architecture in spec.architectures
-    }
-    totals: dict[tuple[int, tuple[Layer, ...]], VariantLine] = {}
-    for line in lines:
-        if line.learning is Learning.TOTAL:
-            totals.setdefault((line.phase, networks[line.architecture]), line)
-    gaps = []
-    for partial in lines:
-        total = totals.get((partial.phase, networks[partial.architecture]))
-        if partial.learning is Learning.PARTIAL and total is not None:
-            gap = _gap(partial, total, spec.split.validation)
-            if gap is not None:
-                gaps.append(gap)
-    return tuple(gaps)
+def _stagnates(prefix: Training | None, training: Training | None, images: int) -> bool:
+    if prefix is None or training is None:
+        return False
+    return falls_short(training.validation_accuracy, prefix.validation_accuracy, images)
 
 
-def _gap(partial: VariantLine, total: VariantLine, images: int) -> Gap | None:
-    if partial.validation_accuracy is None or total.validation_accuracy is None:
-        return None
-    test_points = None
-    if partial.test_accuracy is not None and total.test_accuracy is not None:
-        test_points = 100 * (total.test_accuracy.mean - partial.test_accuracy.mean)
-    error = difference_error(total.validation_accuracy.mean, partial.validation_accuracy.mean, images)
-    return Gap(
-        phase=partial.phase,
-        partial=partial.label,
-        total=total.label,
-        validation_points=100 * (total.validation_accuracy.mean - partial.validation_accuracy.mean),
-        test_points=test_points,
-        standard_error_points=100 * error,
-    )
+def _curve(points: Sequence[CurvePoint], training: Training | None) -> tuple[CurvePoint, ...]:
+    """The curve with the seconds of training that each point stands at."""
+    if training is None or not points or points[-1].epoch == 0:
+        return tuple(points)
+    rate = training.training_seconds / points[-1].epoch
+    return tuple(replace(point, seconds=rate * point.epoch) for point in points)
+
+
+def _probed(runs: Sequence[Run], depth: int, what: Callable[[Probe], float]) -> Interval | None:
+    probes = [run.evaluation.stages[depth : depth + 1] for run in runs if run.evaluation is not None]
+    return interval([what(probe) for found in probes for probe in found])

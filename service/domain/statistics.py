@@ -1,14 +1,17 @@
-"""The statistics of the report: means over seeds, and how much of a difference the number of images explains."""
+"""The statistics of the report: means over seeds, and how much of a difference chance explains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import fmean, stdev
 
-from scipy.special import stdtrit
+from scipy import stats
 
 CONFIDENCE = 0.95
+SIGNIFICANCE = 1 - CONFIDENCE
 NORMAL_QUANTILE = 1.96
+NO_SPREAD = 1e-9
+"""Differences in points that differ by less are the same, told apart by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,24 @@ class Interval:
     values: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One variant minus another in percentage points; ``values`` are by seed, the bounds those of 95 %.
+
+    ``method``: ``paired`` is Student t of the differences over the seeds; ``images`` takes the standard error from the
+    number of images instead, for lack of seeds or of any spread between them.
+    """
+
+    points: float
+    low: float
+    high: float
+    standard_error: float
+    p_value: float
+    seeds: int
+    method: str
+    values: tuple[float, ...]
+
+
 def interval(values: Sequence[float]) -> Interval | None:
     """The mean of the values with its Student t interval; None without any value."""
     if not values:
@@ -28,9 +49,27 @@ def interval(values: Sequence[float]) -> Interval | None:
     mean = fmean(values)
     if len(values) == 1:
         return Interval(mean, None, None, tuple(values))
-    quantile = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2))
-    half = quantile * stdev(values) / sqrt(len(values))
+    half = _student_quantile(len(values)) * stdev(values) / sqrt(len(values))
     return Interval(mean, mean - half, mean + half, tuple(values))
+
+
+def difference(first: Mapping[int, float], second: Mapping[int, float], images: int) -> Difference | None:
+    """First minus second, accuracies by seed on ``images`` images, over the seeds that both have; None without any."""
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        return None
+    values = tuple(100 * (first[seed] - second[seed]) for seed in seeds)
+    points = fmean(values)
+    if max(values) - min(values) > NO_SPREAD:
+        error = stdev(values) / sqrt(len(values))
+        half, method = _student_quantile(len(values)) * error, "paired"
+        p_value = float(stats.ttest_1samp(values, 0.0).pvalue)
+    else:
+        one, other = (fmean(accuracies[seed] for seed in seeds) for accuracies in (first, second))
+        error = 100 * difference_error(one, other, images)
+        half, method = NORMAL_QUANTILE * error, "images"
+        p_value = float(2 * stats.norm.sf(abs(points) / error)) if error else float(points == 0)
+    return Difference(points, points - half, points + half, error, p_value, len(seeds), method, values)
 
 
 def difference_error(first: float, second: float, images: int) -> float:
@@ -39,3 +78,27 @@ def difference_error(first: float, second: float, images: int) -> float:
     The two are taken as independent, although they saw the same images: it errs on the careful side.
     """
     return sqrt((first * (1 - first) + second * (1 - second)) / images)
+
+
+def falls_short(accuracy: float, prefix: float, images: int) -> bool:
+    """Whether a stage is below the accuracy of its prefix by more than the noise of that many validation images."""
+    return prefix - accuracy > difference_error(prefix, accuracy, images)
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """The p-values adjusted for their number (Holm 1979), in the order given."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return tuple(adjusted)
+
+
+def sign_test(ups: int, downs: int) -> float | None:
+    """Two-sided p-value of so many changes in one direction and the other, were both as likely; None without any."""
+    return float(stats.binomtest(ups, ups + downs).pvalue) if ups + downs else None
+
+
+def _student_quantile(values: int) -> float:
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, values - 1))

@@ -1,5 +1,6 @@
 """Accepted results, at most one a task, and the measurements on the way to them."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import insert
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from service.domain.report import Training
+from service.domain.findings import Evaluation, Probe, Training
+from service.domain.report import CurvePoint
 from service.domain.states import TaskKind
 from service.storage.engine import Transaction
 from service.storage.tables import report, result
@@ -100,14 +102,15 @@ def measure(tx: Transaction, task: UUID, attempt: int, measurements: Sequence[Me
 
 
 def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResult]:
-    """Incumbents and fits of some searches: what prefixes and reports are made of."""
+    """Incumbents of some searches and fits on other seeds: what prefixes and reports are made of."""
     rows = tx.execute(
         """
         SELECT t.kind, t.search_id, t.trial_id, t.seed, r.* FROM task t
         JOIN search s ON s.id = t.search_id
         JOIN result r ON r.task_id = t.id
         WHERE t.search_id = ANY(CAST(:searches AS uuid[]))
-          AND (t.trial_id = s.incumbent_id OR (t.kind = 'fit' AND r.outcome = 'complete'))
+          AND (t.trial_id = s.incumbent_id
+               OR (t.kind = 'fit' AND t.candidate_id IS NULL AND r.outcome = 'complete'))
         """,
         {"searches": list(searches)},
     )
@@ -128,24 +131,44 @@ def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResul
                 analytic_memory_bytes=row.analytic_memory_bytes,
                 resident_bytes=row.resident_bytes,
                 memory_method=row.memory_method,
+                activation_bytes=row.payload["memory"].get("activation_bytes", 0),
             ),
         )
         for row in rows
     ]
 
 
-def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[int, float]]:
-    """Test accuracies by search and seed."""
+def curves(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, tuple[CurvePoint, ...]]:
+    """The learning curves of incumbents, by search."""
     rows = tx.execute(
         """
-        SELECT t.search_id, jsonb_object_agg(t.seed, r.test_accuracy) AS accuracies
-        FROM task t JOIN result r ON r.task_id = t.id
-        WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind = 'evaluate' AND t.state = 'done'
-        GROUP BY t.search_id
+        SELECT s.id, r.payload -> 'curve' AS curve FROM search s
+        JOIN task t ON t.trial_id = s.incumbent_id JOIN result r ON r.task_id = t.id
+        WHERE s.id = ANY(CAST(:searches AS uuid[]))
         """,
         {"searches": list(searches)},
     )
-    return {row.search_id: {int(seed): float(value) for seed, value in row.accuracies.items()} for row in rows}
+    return {
+        row.id: tuple(CurvePoint(m["epoch"], m["validation_accuracy"], m.get("loss")) for m in row.curve or ())
+        for row in rows
+    }
+
+
+def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[int, Evaluation]]:
+    """What tests of networks brought, by last search and seed."""
+    rows = tx.execute(
+        """
+        SELECT t.search_id, t.seed, r.test_accuracy, coalesce(r.payload -> 'stages', '[]') AS stages
+        FROM task t JOIN result r ON r.task_id = t.id
+        WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind = 'evaluate' AND t.state = 'done'
+        """,
+        {"searches": list(searches)},
+    )
+    found: dict[UUID, dict[int, Evaluation]] = defaultdict(dict)
+    for row in rows:
+        probes = tuple(Probe(stage["head_accuracy"], stage["knn_accuracy"]) for stage in row.stages)
+        found[row.search_id][row.seed] = Evaluation(row.test_accuracy, probes)
+    return found
 
 
 def trial_costs(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, TrialCosts]:

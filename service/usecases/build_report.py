@@ -1,61 +1,99 @@
 """The report of an experiment, finished or not."""
 
 from collections import defaultdict
+from dataclasses import dataclass
 from uuid import UUID
 
+from service.domain.findings import Evaluation, SearchFacts, Training
 from service.domain.notation import write
-from service.domain.report import Report, SearchFacts, Training
+from service.domain.plan import searched_seeds
+from service.domain.report import CurvePoint, Report
 from service.domain.reporting import assemble_report
 from service.domain.states import TaskKind
-from service.storage import Storage, experiments, results, searches, trials
-from service.storage.results import TrialCosts
+from service.storage import Storage, Transaction, costs, experiments, results, searches
+from service.storage.costs import Bounds, OtherCost, TriedRow
+from service.storage.experiments import ExperimentRow, Membership
+from service.storage.searches import SearchRow
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is stored about the searches of an experiment, by search."""
+
+    tried: dict[UUID, list[TriedRow]]
+    bounds: dict[UUID, Bounds]
+    curves: dict[UUID, tuple[CurvePoint, ...]]
+    incumbents: dict[UUID, Training]
+    fits: dict[UUID, dict[int, Training]]
+    evaluations: dict[UUID, dict[int, Evaluation]]
+    others: dict[UUID, list[OtherCost]]
 
 
 def build_report(store: Storage, experiment_id: UUID) -> Report:
-    """Total against Partial from what is stored now. Raises NotFound."""
+    """Total against Partial from what is stored now, in a fixed number of statements. Raises NotFound."""
     with store.reading() as tx:
         experiment = experiments.get(tx, experiment_id)
         members = {member.search_id: member for member in experiments.memberships(tx, experiment_id)}
         rows = searches.of_experiment(tx, experiment_id)
-        points = trials.points(tx, [row.incumbent_id for row in rows])
-        trained = results.trainings(tx, members)
-        tested = results.evaluations(tx, members)
-        costs = results.trial_costs(tx, members)
+        read = _read(tx, list(members))
         devices = results.devices(tx, members)
         until = experiment.finished_at or tx.now()
-    incumbents: dict[UUID, Training] = {}
-    fits: dict[UUID, dict[int, Training]] = defaultdict(dict)
-    for item in trained:
-        if item.kind is TaskKind.TRIAL:
-            incumbents[item.search_id] = item.training
-        elif item.seed in experiment.spec.seeds[1:]:
-            fits[item.search_id][item.seed] = item.training
-    nothing = TrialCosts(0, 0, 0, 0, 0.0)
-    facts = {}
-    for row in rows:
-        cost = costs.get(row.id, nothing)
-        facts[row.key] = SearchFacts(
-            id=row.id,
-            name=row.name,
-            stage=write(row.planned.stage.layers),
-            state=row.state,
-            reused=members[row.id].reused,
-            hyperparameters=points[row.incumbent_id] if row.incumbent_id else None,
-            incumbent=incumbents.get(row.id),
-            trials=cost.trials,
-            pruned=cost.pruned,
-            diverged=cost.diverged,
-            failed=cost.failed,
-            search_seconds=cost.seconds,
-            fits=fits.get(row.id, {}),
-            evaluations=tested.get(row.id, {}),
-        )
     return assemble_report(
         experiment.id,
         experiment.state,
         experiment.spec,
         experiment.plan.variants,
-        facts,
+        {row.key: _facts(experiment, members[row.id], row, read) for row in rows},
         devices,
         (until - experiment.created_at).total_seconds(),
+    )
+
+
+def _read(tx: Transaction, ids: list[UUID]) -> _Read:
+    incumbents: dict[UUID, Training] = {}
+    fits: dict[UUID, dict[int, Training]] = defaultdict(dict)
+    for item in results.trainings(tx, ids):
+        if item.kind is TaskKind.TRIAL:
+            incumbents[item.search_id] = item.training
+        else:
+            fits[item.search_id][item.seed] = item.training
+    others: dict[UUID, list[OtherCost]] = defaultdict(list)
+    for cost in costs.others(tx, ids):
+        others[cost.search_id].append(cost)
+    return _Read(
+        tried=costs.tried(tx, ids),
+        bounds=costs.bounds(tx, ids),
+        curves=results.curves(tx, ids),
+        incumbents=incumbents,
+        fits=fits,
+        evaluations=results.evaluations(tx, ids),
+        others=others,
+    )
+
+
+def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: _Read) -> SearchFacts:
+    fitted = set(experiment.spec.seeds) - set(searched_seeds(experiment.spec))
+    tried, others = read.tried.get(row.id, []), read.others.get(row.id, [])
+    fits = [cost for cost in others if cost.kind is TaskKind.FIT and not cost.confirms]
+    wanted = [cost for cost in fits if cost.seed in fitted]
+    older = [cost for cost in wanted if cost.finished_at is not None and cost.finished_at <= experiment.created_at]
+    return SearchFacts(
+        id=row.id,
+        name=row.name,
+        stage=write(row.planned.stage.layers),
+        state=row.state,
+        reused=member.reused,
+        epochs=row.planned.budget.epochs,
+        chosen=next((trial.tried for trial in tried if trial.chosen), None),
+        incumbent=read.incumbents.get(row.id),
+        tried=tuple(trial.tried for trial in tried),
+        other_seconds=sum(cost.seconds for cost in others if cost not in fits),
+        second_round=read.bounds[row.id].round > 1,
+        allowed_seconds=read.bounds[row.id].seconds,
+        curve=read.curves.get(row.id, ()),
+        fits={seed: fit for seed, fit in read.fits.get(row.id, {}).items() if seed in fitted},
+        fit_seconds=sum(cost.seconds for cost in wanted),
+        reused_fits=len(older),
+        reused_fit_seconds=sum(cost.seconds for cost in older),
+        evaluations=read.evaluations.get(row.id, {}),
     )

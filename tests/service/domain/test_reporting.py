@@ -1,52 +1,14 @@
-from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID, uuid5
 
 import pytest
 
 from contract import experiments
 from service.domain.experiment import ExperimentSpec
-from service.domain.notation import write
-from service.domain.plan import Plan, plan_experiment
-from service.domain.report import Report, SearchFacts, Training, VariantLine
-from service.domain.reporting import assemble_report
-from service.domain.space import Point
-from service.domain.states import ExperimentState, SearchState
-
-Understand = Callable[..., ExperimentSpec]
-ID = UUID(int=1)
-
-
-def training(accuracy: float, memory: int = 100, seconds: float = 10.0) -> Training:
-    return Training(accuracy, accuracy + 0.1, seconds, 2.0, memory, memory - 10, 7, f"method {memory}")
-
-
-def facts(plan: Plan, accuracies: list[float]) -> dict[str, SearchFacts]:
-    return {
-        search.key: SearchFacts(
-            id=uuid5(ID, search.key),
-            name=search.name,
-            stage=write(search.stage.layers),
-            state=SearchState.DECIDED,
-            reused=False,
-            hyperparameters=Point(0.01, 0.001),
-            incumbent=training(accuracy, memory=100 * (index + 1)),
-            trials=search.budget.trials,
-            search_seconds=100.0,
-            evaluations={0: accuracy - 0.02},
-        )
-        for index, (search, accuracy) in enumerate(zip(plan.searches, accuracies, strict=True))
-    }
-
-
-def tell(
-    spec: ExperimentSpec, searches: dict[str, SearchFacts], state: ExperimentState = ExperimentState.FINISHED
-) -> Report:
-    return assemble_report(ID, state, spec, plan_experiment(spec).variants, searches, ["cpu", "cpu"], 60.0)
-
-
-def line(report: Report, label: str) -> VariantLine:
-    return next(line for line in report.variants if line.label == label)
+from service.domain.findings import Evaluation, Probe
+from service.domain.plan import plan_experiment
+from service.domain.report import BestSoFar, CurvePoint
+from service.domain.states import ExperimentState, SearchState, TrialOrigin, TrialState
+from tests.service.domain.reports import Facts, Understand, ended, facts, line, tell, training, tried, with_seeds
 
 
 @pytest.fixture
@@ -56,18 +18,17 @@ def spec(understand: Understand) -> ExperimentSpec:
 
 
 @pytest.fixture
-def searches(spec: ExperimentSpec) -> dict[str, SearchFacts]:
+def searches(spec: ExperimentSpec) -> Facts:
     return facts(plan_experiment(spec), [0.60, 0.50, 0.55])
 
 
-def test_a_variant_sums_times_and_takes_the_largest_memory(
-    spec: ExperimentSpec, searches: dict[str, SearchFacts]
-) -> None:
+def test_a_variant_sums_times_and_trials_and_takes_the_largest_memory(spec: ExperimentSpec, searches: Facts) -> None:
     partial = line(tell(spec, searches), "A partial")
     assert partial.training_seconds == 2 * (10.0 + 2.0)
-    assert (partial.search_seconds, partial.shared_seconds) == (200.0, 100.0)
+    assert (partial.search_seconds, partial.shared_seconds, partial.fit_seconds) == (200.0, 100.0, 0.0)
+    assert (partial.trials, partial.trials_per_stage, partial.epochs) == (20, (10, 10), 1)
     assert (partial.memory_bytes, partial.analytic_memory_bytes, partial.resident_bytes) == (300, 290, 7)
-    assert partial.memory_method == "method 300"
+    assert (partial.memory_method, partial.activation_bytes) == ("method 300", 250)
     assert [stage.validation_accuracy for stage in partial.stages] == [0.50, 0.55]
     assert partial.validation_accuracy is not None
     assert partial.validation_accuracy.values == (0.55,)
@@ -75,43 +36,52 @@ def test_a_variant_sums_times_and_takes_the_largest_memory(
     assert partial.test_accuracy.mean == pytest.approx(0.53)
 
 
-def test_the_gap_is_total_minus_partial_of_one_network_in_points(
-    spec: ExperimentSpec, searches: dict[str, SearchFacts]
-) -> None:
-    (gap,) = tell(spec, searches).gaps
-    assert (gap.total, gap.partial) == ("A total", "A partial")
-    assert gap.validation_points == pytest.approx(5.0)
-    assert gap.test_points == pytest.approx(5.0)
-    assert gap.standard_error_points == pytest.approx(100 * ((0.6 * 0.4 + 0.55 * 0.45) / 1_000) ** 0.5)
-
-
-def test_a_network_under_another_name_has_a_gap_too(understand: Understand) -> None:
-    spec = understand()
-    plan = plan_experiment(spec)
-    report = tell(spec, facts(plan, [0.54, 0.4, 0.51, *[0.5] * 9]))
-    assert [(gap.total, gap.partial) for gap in report.gaps] == [("CNN 1 total", "CNN 2 partial")]
-    assert report.gaps[0].validation_points == pytest.approx(3.0)
-    assert (report.searches, report.stage_trainings_without_sharing) == (12, 17)
-
-
-def test_seeds_give_intervals(spec: ExperimentSpec, searches: dict[str, SearchFacts]) -> None:
+def test_seeds_give_intervals(spec: ExperimentSpec, searches: Facts) -> None:
     spec = replace(spec, seeds=(0, 1))
     searches = {
-        key: replace(search, fits={1: training(0.57)}, evaluations={0: 0.5, 1: 0.52})
+        key: replace(with_seeds(search, {0: 0.55, 1: 0.57}, {0: 0.5, 1: 0.52}), fit_seconds=14.0)
         for key, search in searches.items()
     }
-    report = tell(spec, searches)
-    partial = line(report, "A partial")
+    partial = line(tell(spec, searches), "A partial")
     assert partial.validation_accuracy is not None
     assert partial.validation_accuracy.values == (0.55, 0.57)
     assert partial.validation_accuracy.low is not None
     assert partial.validation_accuracy.low < 0.55
-    assert not any("One seed only" in note for note in report.notes)
+    assert partial.mean_training_seconds is not None
+    assert partial.mean_training_seconds.values == (24.0, 24.0)
+    assert (partial.search_seconds, partial.fit_seconds) == (200.0, 28.0)
 
 
-def test_an_unfinished_variant_shows_what_is_known(spec: ExperimentSpec, searches: dict[str, SearchFacts]) -> None:
+def test_a_search_on_each_seed_gives_every_value_from_its_own_path(understand: Understand) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8", "Pool-2"]}, seeds=[0, 5], search={"seeds": "each"})
+    plan = plan_experiment(spec)
+    accuracy = {(0, 0): 0.5, (1, 0): 0.55, (0, 5): 0.6, (1, 5): 0.65}
+    searches = facts(plan, [accuracy[search.depth, search.seed] for search in plan.searches])
+    partial = line(tell(spec, searches), "A partial")
+    assert partial.validation_accuracy is not None
+    assert partial.validation_accuracy.values == (0.55, 0.65)
+    assert partial.test_accuracy is not None
+    assert partial.test_accuracy.values == pytest.approx((0.53, 0.63))
+    assert [stage.validation_accuracy for stage in partial.stages] == [0.5, 0.55]
+    assert (partial.trials, partial.trials_per_stage, partial.search_seconds) == (40, (20, 20), 400.0)
+
+
+def test_a_dead_seed_leaves_the_variant_to_the_others(understand: Understand) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8"]}, seeds=[0, 5], search={"seeds": "each"})
+    (first, second), searches = (plan := plan_experiment(spec)).searches, facts(plan, [0.5, 0.6])
+    searches[first.key] = ended(searches[first.key], SearchState.DEAD, tried(None))
+    report = tell(spec, searches)
+    assert report.variants[0].state == "complete"
+    assert report.variants[0].validation_accuracy is not None
+    assert report.variants[0].validation_accuracy.values == (0.6,)
+    assert "A total: 1 of 2 seeds have a result." in report.notes
+    searches[second.key] = ended(searches[second.key], SearchState.INFEASIBLE, tried(None))
+    assert tell(spec, searches).variants[0].state == "infeasible"
+
+
+def test_an_unfinished_variant_shows_what_is_known(spec: ExperimentSpec, searches: Facts) -> None:
     leaf = plan_experiment(spec).variants[1].path[-1]
-    searches[leaf] = replace(searches[leaf], state=SearchState.OPEN, incumbent=None, evaluations={})
+    searches[leaf] = ended(searches[leaf], SearchState.OPEN)
     report = tell(spec, searches, ExperimentState.RUNNING)
     partial = line(report, "A partial")
     assert partial.state == "running"
@@ -131,13 +101,14 @@ def test_an_unfinished_variant_shows_what_is_known(spec: ExperimentSpec, searche
         ((SearchState.DECIDED, SearchState.DECIDED), ExperimentState.RUNNING, "running"),
         ((SearchState.DECIDED, SearchState.DECIDED), ExperimentState.FINISHED, "complete"),
         ((SearchState.DECIDED, SearchState.DEAD), ExperimentState.FINISHED, "dead"),
+        ((SearchState.INFEASIBLE, SearchState.DEAD), ExperimentState.FINISHED, "infeasible"),
         ((SearchState.DECIDED, SearchState.CANCELLED), ExperimentState.CANCELLED, "cancelled"),
         ((SearchState.DECIDED, SearchState.OPEN), ExperimentState.CANCELLED, "cancelled"),
     ],
 )
 def test_the_state_of_a_variant_follows_from_its_searches(
     spec: ExperimentSpec,
-    searches: dict[str, SearchFacts],
+    searches: Facts,
     states: tuple[SearchState, SearchState],
     experiment: ExperimentState,
     expected: str,
@@ -147,26 +118,118 @@ def test_the_state_of_a_variant_follows_from_its_searches(
     assert line(tell(spec, searches, experiment), "A partial").state == expected
 
 
-def test_notes_warn_of_noise_dead_searches_reuse_and_lost_accuracy(
-    spec: ExperimentSpec, searches: dict[str, SearchFacts]
-) -> None:
-    total, first, second = searches
-    searches[total] = replace(
-        searches[total], state=SearchState.DEAD, incumbent=None, diverged=9, failed=2, evaluations={}
+def test_a_stage_tells_how_its_search_went(spec: ExperimentSpec, searches: Facts) -> None:
+    leaf = plan_experiment(spec).variants[1].path[-1]
+    trials = (
+        tried(0.3),
+        tried(0.9, diverged=True),
+        tried(0.8, state=TrialState.PRUNED),
+        tried(0.45, origin=TrialOrigin.SOBOL),
+        tried(None, seconds=0.0),
     )
-    searches[first] = replace(searches[first], reused=True)
-    searches[second] = replace(searches[second], incumbent=training(0.127))
-    notes = "\n".join(tell(spec, searches).notes)
-    assert "One seed only: with 1,000 validation images, differences under 4.4 points are noise" in notes
-    assert "has no incumbent: of 11 trials 9 diverged, 2 failed and 0 were pruned" in notes
-    assert "1 of 3 searches come from earlier experiments" in notes
-    assert "A partial: stage 2 reaches 0.127, less than the 0.500 of the stage it stands on" in notes
-    assert "cpu" not in notes
+    searches[leaf] = replace(
+        searches[leaf],
+        tried=trials,
+        chosen=trials[3],
+        incumbent=training(0.45, seconds=6.0),
+        other_seconds=5.0,
+        second_round=True,
+        reused=True,
+        curve=(CurvePoint(0.5, 0.2, 2.0), CurvePoint(1.0, 0.45)),
+    )
+    stage = line(tell(spec, searches), "A partial").stages[1]
+    assert (stage.trials, stage.pruned, stage.diverged, stage.failed) == (5, 1, 1, 1)
+    assert (stage.origin, stage.second_round, stage.stagnating) == (TrialOrigin.SOBOL, True, True)
+    assert (stage.search_seconds, stage.saved_seconds) == (45.0, 45.0)
+    assert stage.best_so_far == (
+        BestSoFar(1, 10.0, 0.3),
+        BestSoFar(2, 20.0, 0.3),
+        BestSoFar(3, 30.0, 0.3),
+        BestSoFar(4, 40.0, 0.45),
+        BestSoFar(5, 40.0, 0.45),
+    )
+    assert stage.curve == (CurvePoint(0.5, 0.2, 2.0, 3.0), CurvePoint(1.0, 0.45, None, 6.0))
 
 
-def test_a_report_goes_over_the_wire(spec: ExperimentSpec, searches: dict[str, SearchFacts]) -> None:
+def test_probes_of_every_stage_are_means_over_the_seeds(spec: ExperimentSpec, searches: Facts) -> None:
+    spec = replace(spec, seeds=(0, 1))
+    leaf = plan_experiment(spec).variants[1].path[-1]
+    searches = {key: with_seeds(search, {0: 0.5, 1: 0.5}, {}) for key, search in searches.items()}
+    evaluations = {
+        0: Evaluation(0.55, (Probe(0.40, 0.30), Probe(0.55, 0.45))),
+        1: Evaluation(0.57, (Probe(0.42, 0.34), Probe(0.57, 0.47))),
+    }
+    searches[leaf] = replace(searches[leaf], evaluations=evaluations)
+    report = tell(spec, searches)
+    first, second = line(report, "A partial").stages
+    assert first.head_test_accuracy is not None
+    assert first.head_test_accuracy.values == (0.40, 0.42)
+    assert first.knn_test_accuracy is not None
+    assert first.knn_test_accuracy.mean == pytest.approx(0.32)
+    assert second.head_test_accuracy is not None
+    assert second.head_test_accuracy.mean == pytest.approx(0.56)
+    assert line(report, "A total").stages[0].head_test_accuracy is None
+
+
+def test_reuse_and_hand_picked_points_are_counted(spec: ExperimentSpec, searches: Facts) -> None:
+    first, second, third = searches
+    searches[first] = replace(
+        searches[first], reused=True, fit_seconds=30.0, reused_fits=2, reused_fit_seconds=20.0, other_seconds=1.0
+    )
+    searches[second] = replace(searches[second], chosen=tried(0.5, origin=TrialOrigin.ENQUEUED))
+    searches[third] = replace(searches[third], fit_seconds=7.0)
+    report = tell(spec, searches)
+    assert (report.search_seconds, report.fit_seconds) == (301.0, 37.0)
+    assert (report.saved_seconds, report.reused_searches, report.reused_fits) == (121.0, 1, 2)
+    assert (report.enqueued_incumbents, report.decided_searches) == (1, 3)
+
+
+def test_budgets_of_all_phases_and_rules_are_told(understand: Understand) -> None:
+    variants = [
+        {"architecture": "A", "learning": "partial"},
+        {"architecture": "A", "learning": "total", "budget": "passes", "checkpointing": True},
+        {"architecture": "A", "learning": "total", "budget": "seconds", "normalize_cuts": True},
+    ]
+    spec = understand(
+        architectures={"A": ["Conv-3-8", "Pool-2"]},
+        variants=variants,
+        phases=[{"epochs": 1, "trials": 11}, {"epochs": 2, "trials": 6, "start": "initial"}],
+    )
+    plan = plan_experiment(spec)
+    searches = facts(plan, [0.5] * len(plan.searches))
+    seconds = next(variant for variant in plan.variants if variant.variant.budget == "seconds").path[0]
+    searches[seconds] = replace(searches[seconds], allowed_seconds=80.0)
+    report = tell(spec, searches)
+    assert [(phase.epochs, phase.trials, phase.start) for phase in report.phases] == [
+        (1, 11, "incumbents"),
+        (2, 6, "initial"),
+    ]
+    passes = line(report, "A total, equal passes, checkpointed", phase=1)
+    assert (passes.epochs, passes.budget, passes.checkpointing, passes.allowed_seconds) == (4, "passes", True, None)
+    timed = line(report, "A total, equal seconds, normalised")
+    assert (timed.epochs, timed.normalize_cuts, timed.allowed_seconds) == (1, True, 80.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "preprocessing", "table"),
+    [("cifar10", "mean-image", 2), ("cifar10", "standardize", None), ("digits", "mean-image", None)],
+)
+def test_the_paper_stands_beside_who_follows_its_protocol(
+    understand: Understand, name: str, preprocessing: str, table: int | None
+) -> None:
+    spec = understand(dataset={"name": name, "train": 49_000, "validation": 1_000, "preprocessing": preprocessing})
+    spec = replace(spec, dataset=replace(spec.dataset, name=name))
+    searches = facts(plan_experiment(spec), [0.5] * 12)
+    found = line(tell(spec, searches), "CNN 6 partial").published
+    assert (found and found.table) == table
+
+
+def test_a_report_goes_over_the_wire(spec: ExperimentSpec, searches: Facts) -> None:
     report = tell(spec, searches)
     sent = experiments.Report.model_validate(report, from_attributes=True)
     assert sent.devices == ["cpu"]
     assert sent.variants[0].stages[0].hyperparameters is not None
+    assert sent.gaps[0].verdict in {"total better", "partial better", "within noise"}
+    assert sent.leads
+    assert sent.trends
     assert sent.model_validate_json(sent.model_dump_json()) == sent

@@ -1,6 +1,6 @@
 import pytest
 
-from service.domain.statistics import difference_error, interval
+from service.domain.statistics import difference, difference_error, falls_short, holm, interval, sign_test
 
 
 def test_the_interval_is_students() -> None:
@@ -23,3 +23,66 @@ def test_one_seed_has_no_bounds_and_none_no_interval() -> None:
 def test_the_error_of_a_difference_adds_both_variances() -> None:
     assert difference_error(0.5, 0.5, 1_000) == pytest.approx((2 * 0.25 / 1_000) ** 0.5)
     assert difference_error(1.0, 0.0, 10) == 0.0
+
+
+def test_a_difference_is_paired_over_the_seeds_that_both_have() -> None:
+    found = difference({0: 0.60, 1: 0.62, 2: 0.64, 3: 0.9}, {2: 0.61, 0: 0.59, 1: 0.60, 7: 0.1}, 1_000)
+    assert found is not None
+    assert (found.seeds, found.method) == (3, "paired")
+    assert found.values == pytest.approx((1.0, 2.0, 3.0))
+    # Standard deviation 1, t(0.975, 2) = 4.302653, t = 2 * sqrt(3); with two degrees of freedom the two-sided
+    # p-value is 1 - t / sqrt(2 + t^2) = 1 - sqrt(12 / 14).
+    assert (found.points, found.standard_error) == pytest.approx((2.0, 3**-0.5))
+    assert (found.low, found.high) == pytest.approx((2 - 4.302653 / 3**0.5, 2 + 4.302653 / 3**0.5))
+    assert found.p_value == pytest.approx(1 - (12 / 14) ** 0.5)
+
+
+def test_with_one_seed_the_number_of_images_tells_what_is_noise() -> None:
+    found = difference({0: 0.6, 1: 0.9}, {0: 0.5}, 1_000)
+    assert found is not None
+    error = 100 * ((0.6 * 0.4 + 0.5 * 0.5) / 1_000) ** 0.5
+    assert (found.points, found.standard_error) == pytest.approx((10.0, error))
+    assert (found.low, found.high) == pytest.approx((10 - 1.96 * error, 10 + 1.96 * error))
+    assert (found.seeds, found.method) == (1, "images")
+    # z = 4.5175: the normal distribution leaves 6.26e-6 beyond it on both sides.
+    assert found.p_value == pytest.approx(6.26e-6, rel=1e-2)
+
+
+def test_seeds_without_any_spread_prove_nothing_by_themselves() -> None:
+    found = difference({0: 0.52, 1: 0.54}, {0: 0.50, 1: 0.52}, 100)
+    assert found is not None
+    assert (found.method, found.seeds) == ("images", 2)
+    assert found.p_value > 0.7
+
+
+@pytest.mark.parametrize(("first", "second", "p_value"), [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0)])
+def test_accuracies_without_error_are_equal_or_not(first: float, second: float, p_value: float) -> None:
+    found = difference({0: first}, {0: second}, 10)
+    assert found is not None
+    assert found.p_value == p_value
+
+
+def test_without_a_common_seed_there_is_no_difference() -> None:
+    assert difference({0: 0.5}, {1: 0.5}, 10) is None
+
+
+def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:
+    # Sorted: 0.01 x 4, 0.02 x 3, 0.025 x 2 (raised to 0.06), 0.9 x 1.
+    assert holm([0.02, 0.9, 0.01, 0.025]) == pytest.approx((0.06, 0.9, 0.04, 0.06))
+    assert holm([0.6, 0.7]) == (1.0, 1.0)
+    assert holm([]) == ()
+
+
+def test_the_sign_test_is_two_sided() -> None:
+    # Of the 32 ways five coins fall, two have all on one side and twelve at least four.
+    assert sign_test(5, 0) == pytest.approx(2 / 32)
+    assert sign_test(1, 4) == pytest.approx(12 / 32)
+    assert sign_test(2, 2) == 1.0
+    assert sign_test(0, 0) is None
+
+
+def test_a_stage_falls_short_by_more_than_the_standard_error() -> None:
+    # Standard error sqrt(0.5 / 1000) = 0.0224.
+    assert falls_short(0.47, 0.5, 1_000)
+    assert not falls_short(0.48, 0.5, 1_000)
+    assert not falls_short(0.6, 0.5, 1_000)

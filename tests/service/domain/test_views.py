@@ -5,7 +5,7 @@ import pytest
 
 from contract import experiments
 from contract.base import Lenient
-from service.domain import report, statistics, views
+from service.domain import published, report, statistics, views
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import plan_experiment
 
@@ -27,9 +27,16 @@ Understand = Callable[..., ExperimentSpec]
         (views.PresetView, experiments.PresetView),
         (views.Event, experiments.Event),
         (statistics.Interval, experiments.Interval),
+        (statistics.Difference, experiments.Difference),
+        (published.PublishedLine, experiments.Published),
+        (report.CurvePoint, experiments.CurvePoint),
+        (report.BestSoFar, experiments.BestSoFar),
         (report.StageLine, experiments.StageLine),
         (report.VariantLine, experiments.VariantLine),
         (report.Gap, experiments.Gap),
+        (report.Lead, experiments.Lead),
+        (report.Trend, experiments.Trend),
+        (report.PhaseLine, experiments.PhaseLine),
         (report.Report, experiments.Report),
     ],
 )

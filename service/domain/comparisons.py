@@ -1,0 +1,197 @@
+"""Which variants a report compares, and what the comparisons say: paired over seeds, adjusted for their number."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from statistics import fmean
+
+from service.domain.experiment import ExperimentSpec, Variant
+from service.domain.findings import Findings
+from service.domain.layers import Layer
+from service.domain.report import Gap, Lead
+from service.domain.states import BudgetRule, Learning
+from service.domain.statistics import SIGNIFICANCE, Difference, difference, difference_error, holm
+
+WITHIN_NOISE = "within noise"
+RULES = {
+    BudgetRule.EPOCHS: "at equal epochs per stage",
+    BudgetRule.PASSES: "at equal image passes",
+    BudgetRule.SECONDS: "at equal search seconds",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """All of a report's; ``count`` of different ones, which is what their p-values are adjusted for."""
+
+    gaps: tuple[Gap, ...]
+    leads: tuple[Lead, ...]
+    count: int
+    baseline: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """One variant minus another of the same phase."""
+
+    first: Findings
+    second: Findings
+    validation: Difference
+    test: Difference | None
+
+    @property
+    def searches(self) -> frozenset[tuple[tuple[str, ...], ...]]:
+        """What is compared, whatever the variants are called."""
+        return frozenset({self.first.planned.paths, self.second.planned.paths})
+
+    @property
+    def deciding(self) -> Difference:
+        """Validation accuracies chose the hyperparameters; the test decides as soon as there is one."""
+        return self.test or self.validation
+
+
+def compare(spec: ExperimentSpec, findings: Sequence[Findings]) -> Comparisons:
+    """Total minus Partial of every network, and every variant minus the baseline, as far as there are results."""
+    gaps = _measured(spec, _total_and_partial(spec, findings))
+    leads = _measured(spec, _variant_and_rival(spec, findings))
+    chances = {pair.searches: pair.deciding.p_value for pair in [*gaps, *leads]}
+    adjusted = dict(zip(chances, holm(list(chances.values())), strict=True))
+    baseline = _baseline(spec)
+    return Comparisons(
+        gaps=tuple(_gap(spec, pair, adjusted[pair.searches], len(adjusted)) for pair in gaps),
+        leads=tuple(_lead(spec, pair, adjusted[pair.searches], len(adjusted)) for pair in leads),
+        count=len(adjusted),
+        baseline=baseline.label if baseline in spec.variants else None,
+    )
+
+
+def _baseline(spec: ExperimentSpec) -> Variant:
+    """Total Learning of the first architecture, nothing added."""
+    return Variant(spec.architectures[0].name, Learning.TOTAL)
+
+
+def _total_and_partial(spec: ExperimentSpec, findings: Sequence[Findings]) -> Iterator[tuple[Findings, Findings]]:
+    """Each Total against the Partial of its network: the same layers, however they are cut or called.
+
+    What a budget rule gives to Total, and where it is normalised or checkpointed, depends on the cuts: such a Total is
+    of the same architecture. Plain Totals of a network are one search; the one of the same name stands for them.
+    """
+    for partial in findings:
+        if partial.planned.variant.learning is not Learning.PARTIAL:
+            continue
+        architecture = partial.planned.variant.architecture
+        seen = {partial.planned.paths}
+        for total in sorted(
+            _totals(spec, findings, partial), key=lambda item: item.planned.variant.architecture != architecture
+        ):
+            if total.planned.paths not in seen:
+                seen.add(total.planned.paths)
+                yield total, partial
+
+
+def _totals(spec: ExperimentSpec, findings: Sequence[Findings], partial: Findings) -> Iterator[Findings]:
+    architecture = partial.planned.variant.architecture
+    for total in findings:
+        variant = total.planned.variant
+        if variant.learning is not Learning.TOTAL or total.planned.phase != partial.planned.phase:
+            continue
+        plain = variant == Variant(variant.architecture, Learning.TOTAL)
+        if variant.architecture == architecture or (
+            plain and _network(spec, variant.architecture) == _network(spec, architecture)
+        ):
+            yield total
+
+
+def _network(spec: ExperimentSpec, name: str) -> tuple[Layer, ...]:
+    stages = next(architecture.stages for architecture in spec.architectures if architecture.name == name)
+    return tuple(chain.from_iterable(stages))
+
+
+def _variant_and_rival(spec: ExperimentSpec, findings: Sequence[Findings]) -> Iterator[tuple[Findings, Findings]]:
+    """Each variant and the baseline of its phase; Partial where Total is infeasible, and the best Total that fits."""
+    for phase in range(len(spec.phases)):
+        here = [item for item in findings if item.planned.phase == phase]
+        baseline = next((item for item in here if item.planned.variant == _baseline(spec)), None)
+        if baseline is not None:
+            yield from ((item, baseline) for item in here if item.planned.paths != baseline.planned.paths)
+        totals = [item for item in here if item.planned.variant.learning is Learning.TOTAL and item.validation]
+        if not totals:
+            continue
+        best = max(totals, key=lambda item: fmean(item.validation.values()))
+        for partial in here:
+            if (
+                best is not baseline
+                and partial.planned.variant.learning is Learning.PARTIAL
+                and any(total.infeasible for total in _totals(spec, here, partial))
+            ):
+                yield partial, best
+
+
+def _measured(spec: ExperimentSpec, pairs: Iterator[tuple[Findings, Findings]]) -> list[_Pair]:
+    found = []
+    for first, second in pairs:
+        validation = difference(first.validation, second.validation, spec.split.validation)
+        if validation is not None:
+            test = difference(first.test, second.test, spec.dataset.test)
+            found.append(_Pair(first, second, validation, test))
+    return found
+
+
+def _gap(spec: ExperimentSpec, pair: _Pair, adjusted: float, count: int) -> Gap:
+    total, partial = pair.first.planned, pair.second.planned
+    one, other = (fmean(item.validation.values()) for item in (pair.first, pair.second))
+    verdict = _verdict(pair.deciding, adjusted, "total better", "partial better")
+    return Gap(
+        phase=partial.phase,
+        partial=partial.variant.label,
+        total=total.variant.label,
+        validation_points=pair.validation.points,
+        test_points=None if pair.test is None else pair.test.points,
+        standard_error_points=100 * difference_error(one, other, spec.split.validation),
+        budget=total.variant.budget,
+        checkpointing=total.variant.checkpointing,
+        normalize_cuts=total.variant.normalize_cuts,
+        validation=pair.validation,
+        test=pair.test,
+        adjusted_p_value=adjusted,
+        verdict=verdict,
+        sentence=f"{_sentence(spec, pair, adjusted, count, RULES[total.variant.budget])}: {verdict}.",
+    )
+
+
+def _lead(spec: ExperimentSpec, pair: _Pair, adjusted: float, count: int) -> Lead:
+    verdict = _verdict(pair.deciding, adjusted, "better", "worse")
+    return Lead(
+        phase=pair.first.planned.phase,
+        variant=pair.first.planned.variant.label,
+        against=pair.second.planned.variant.label,
+        validation=pair.validation,
+        test=pair.test,
+        adjusted_p_value=adjusted,
+        verdict=verdict,
+        sentence=f"{_sentence(spec, pair, adjusted, count)}: {verdict}.",
+    )
+
+
+def _verdict(found: Difference, adjusted: float, above: str, below: str) -> str:
+    if adjusted >= SIGNIFICANCE:
+        return WITHIN_NOISE
+    return above if found.points > 0 else below
+
+
+def _sentence(spec: ExperimentSpec, pair: _Pair, adjusted: float, count: int, rule: str = "") -> str:
+    """`CNN 6 total is 1.2 points below CNN 6 partial on 10,000 test images (95 % interval ...; 5 seeds; p = ...)`."""
+    found = pair.deciding
+    images = f"{spec.dataset.test:,} test" if pair.test else f"{spec.split.validation:,} validation"
+    first, second = pair.first.planned, pair.second.planned
+    phase = f"phase {first.phase + 1}: " if len(spec.phases) > 1 else ""
+    where = "below" if found.points < 0 else "above"
+    chance = "p < 0.001" if adjusted < 0.001 else f"p = {adjusted:.3f}"
+    seeds = "one seed" if found.seeds == 1 else f"{found.seeds} seeds"
+    how = f"{seeds}, paired" if found.method == "paired" else f"{seeds}, error from the number of images"
+    holms = f" by Holm for {count} comparisons" if count > 1 else ""
+    return (
+        f"{phase}{first.variant.label} is {abs(found.points):.1f} points {where} {second.variant.label} on {images} "
+        f"images{f' {rule}' if rule else ''} (95 % interval {found.low:+.1f} to {found.high:+.1f}; {how}; "
+        f"{chance}{holms})"
+    )

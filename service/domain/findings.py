@@ -1,0 +1,194 @@
+"""What a report is made from: what searches, fits and evaluations brought, and the runs that follow from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import PlannedVariant, searched_seeds
+from service.domain.report import BestSoFar, CurvePoint
+from service.domain.space import Point
+from service.domain.states import SearchState, TrialOrigin, TrialState
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What one training brought: a search's incumbent, or a fit. Memory in bytes."""
+
+    validation_accuracy: float
+    training_accuracy: float
+    training_seconds: float
+    feature_seconds: float
+    memory_bytes: int
+    analytic_memory_bytes: int
+    resident_bytes: int
+    memory_method: str
+    activation_bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Training and producing the stage's inputs once."""
+        return self.training_seconds + self.feature_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Test accuracies of a stage's own head, and of nearest neighbours on its features."""
+
+    head_accuracy: float
+    knn_accuracy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The test of a network; ``stages`` from first to last, empty when nobody probed them."""
+
+    test_accuracy: float
+    stages: tuple[Probe, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial of a search; ``seconds`` sums its attempts, failed ones included."""
+
+    point: Point
+    origin: TrialOrigin
+    state: TrialState
+    value: float | None = None
+    diverged: bool = False
+    seconds: float = 0.0
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFacts:
+    """What is known of a search. ``fits`` and ``evaluations`` are by seed, ``tried`` in the order of suggestion.
+
+    ``chosen`` is the incumbent's trial, ``other_seconds`` what range test and confirmations took. ``fit_seconds`` are
+    those of the experiment's other seeds, and ``reused_fits`` of these fits, with ``reused_fit_seconds``, are older
+    than it. ``allowed_seconds`` is what a search under the rule seconds might spend.
+    """
+
+    id: UUID
+    name: str
+    stage: str
+    state: SearchState
+    reused: bool
+    epochs: int
+    chosen: Tried | None = None
+    incumbent: Training | None = None
+    tried: tuple[Tried, ...] = ()
+    other_seconds: float = 0.0
+    second_round: bool = False
+    allowed_seconds: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    fits: Mapping[int, Training] = field(default_factory=dict)
+    fit_seconds: float = 0.0
+    reused_fits: int = 0
+    reused_fit_seconds: float = 0.0
+    evaluations: Mapping[int, Evaluation] = field(default_factory=dict)
+
+    @property
+    def pruned(self) -> int:
+        return sum(trial.state is TrialState.PRUNED for trial in self.tried)
+
+    @property
+    def diverged(self) -> int:
+        return sum(trial.diverged for trial in self.tried)
+
+    @property
+    def failed(self) -> int:
+        return sum(trial.state is TrialState.FAILED for trial in self.tried)
+
+    @property
+    def search_seconds(self) -> float:
+        return sum(trial.seconds for trial in self.tried) + self.other_seconds
+
+    @property
+    def saved_seconds(self) -> float:
+        """Search seconds that were spent before, for another experiment."""
+        return self.search_seconds if self.reused else 0.0
+
+    @property
+    def best_so_far(self) -> tuple[BestSoFar, ...]:
+        found: list[BestSoFar] = []
+        seconds, best = 0.0, None
+        for number, trial in enumerate(self.tried, start=1):
+            seconds += trial.seconds
+            if trial.state is TrialState.COMPLETE and not trial.diverged and trial.value is not None:
+                best = trial.value if best is None else max(best, trial.value)
+            found.append(BestSoFar(number, seconds, best))
+        return tuple(found)
+
+    def training(self, seed: int, *, searched: bool) -> Training | None:
+        """The stage's training on a seed: the incumbent's where that seed was searched, else the fit's."""
+        return self.incumbent if searched else self.fits.get(seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A variant on a seed: the trainings of all its stages, and the test once there is one."""
+
+    seed: int
+    trainings: tuple[Training, ...]
+    evaluation: Evaluation | None
+
+    @property
+    def seconds(self) -> float:
+        return sum(training.seconds for training in self.trainings)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """A planned variant with the searches on its paths, one for each searched seed, and its runs so far."""
+
+    planned: PlannedVariant
+    paths: tuple[tuple[SearchFacts, ...], ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def searches(self) -> tuple[SearchFacts, ...]:
+        return tuple(search for path in self.paths for search in path)
+
+    @property
+    def fertile_paths(self) -> tuple[tuple[SearchFacts, ...], ...]:
+        """Those on which no stage has ended without an incumbent by itself."""
+        barren = {SearchState.DEAD, SearchState.INFEASIBLE}
+        return tuple(path for path in self.paths if not barren & {search.state for search in path})
+
+    @property
+    def barren(self) -> bool:
+        """Whether no seed leads anywhere."""
+        return not self.fertile_paths
+
+    @property
+    def infeasible(self) -> bool:
+        """Whether no seed leads anywhere, and memory is to blame."""
+        return self.barren and any(search.state is SearchState.INFEASIBLE for search in self.searches)
+
+    @property
+    def validation(self) -> dict[int, float]:
+        """Validation accuracies of the network by seed."""
+        return {run.seed: run.trainings[-1].validation_accuracy for run in self.runs}
+
+    @property
+    def test(self) -> dict[int, float]:
+        """Test accuracies by seed."""
+        return {run.seed: run.evaluation.test_accuracy for run in self.runs if run.evaluation is not None}
+
+
+def find(spec: ExperimentSpec, planned: PlannedVariant, searches: Mapping[str, SearchFacts]) -> Findings:
+    """Gather what a variant's paths lead to. A run is there once all of its stages have been trained."""
+    paths = {
+        seed: tuple(searches[key] for key in path)
+        for seed, path in zip(searched_seeds(spec), planned.paths, strict=True)
+    }
+    first = paths[spec.seeds[0]]
+    runs = (_run(paths.get(seed, first), seed, searched=seed in paths) for seed in spec.seeds)
+    return Findings(planned, tuple(paths.values()), tuple(run for run in runs if run is not None))
+
+
+def _run(path: Sequence[SearchFacts], seed: int, *, searched: bool) -> Run | None:
+    trainings = [search.training(seed, searched=searched) for search in path]
+    whole = tuple(training for training in trainings if training is not None)
+    return Run(seed, whole, path[-1].evaluations.get(seed)) if len(whole) == len(path) else None

@@ -1,0 +1,170 @@
+from dataclasses import replace
+
+import pytest
+
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import plan_experiment
+from service.domain.states import SearchState
+from tests.service.domain.reports import Facts, Understand, ended, facts, tell, tried, with_seeds
+
+A = {"architectures": {"A": ["Conv-3-8", "Pool-2"]}}
+SEEDS = (0, 1, 2)
+
+
+@pytest.fixture
+def spec(understand: Understand) -> ExperimentSpec:
+    """Three searches: A total, and A's two stages."""
+    return replace(understand(**A), seeds=SEEDS)
+
+
+def seeded(spec: ExperimentSpec, *test: dict[int, float]) -> Facts:
+    """Searches with these test accuracies by seed; validation is 0.5 on every seed."""
+    plan = plan_experiment(spec)
+    found = facts(plan, [0.5] * len(plan.searches))
+    return {
+        key: with_seeds(search, dict.fromkeys(SEEDS, 0.5), accuracies)
+        for (key, search), accuracies in zip(found.items(), test, strict=True)
+    }
+
+
+def test_the_gap_is_total_minus_partial_of_one_network_in_points(understand: Understand) -> None:
+    spec = understand(**A)
+    (gap,) = tell(spec, facts(plan_experiment(spec), [0.60, 0.50, 0.55])).gaps
+    assert (gap.total, gap.partial, gap.budget) == ("A total", "A partial", "epochs")
+    assert gap.validation_points == pytest.approx(5.0)
+    assert gap.test_points == pytest.approx(5.0)
+    assert gap.standard_error_points == pytest.approx(100 * ((0.6 * 0.4 + 0.55 * 0.45) / 1_000) ** 0.5)
+    # One seed: 10,000 test images have a standard error of 0.702 points, so that 5 points are beyond the noise.
+    assert gap.test is not None
+    assert gap.test.standard_error == pytest.approx(100 * ((0.58 * 0.42 + 0.53 * 0.47) / 10_000) ** 0.5)
+    assert gap.verdict == "total better"
+    assert gap.sentence == (
+        "A total is 5.0 points above A partial on 10,000 test images at equal epochs per stage "
+        "(95 % interval +3.6 to +6.4; one seed, error from the number of images; p < 0.001): total better."
+    )
+
+
+def test_a_network_under_another_name_has_a_gap_too(understand: Understand) -> None:
+    spec = understand()
+    report = tell(spec, facts(plan_experiment(spec), [0.54, 0.4, 0.51, *[0.5] * 9]))
+    assert [(gap.total, gap.partial) for gap in report.gaps] == [("CNN 1 total", "CNN 2 partial")]
+    assert report.gaps[0].validation_points == pytest.approx(3.0)
+    assert (report.searches, report.stage_trainings_without_sharing) == (12, 17)
+    # Every partial variant against CNN 1; that of CNN 2 asks the same as the gap and counts once.
+    assert report.baseline == "CNN 1 total"
+    assert [lead.variant for lead in report.leads] == [f"CNN {number} partial" for number in range(2, 9)]
+    assert report.comparisons == 7
+    assert report.gaps[0].adjusted_p_value == report.leads[0].adjusted_p_value
+
+
+def test_seeds_are_paired_and_one_without_its_partner_is_left_out(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {0: 0.60, 1: 0.62, 2: 0.64}, {}, {2: 0.67, 0: 0.61})
+    (gap,) = tell(spec, searches).gaps
+    assert gap.test is not None
+    assert gap.test.values == pytest.approx((-1.0, -3.0))
+    assert (gap.test.seeds, gap.test.method) == (2, "paired")
+    assert gap.test_points == pytest.approx(-2.0)
+    # t = 2 with one degree of freedom: p = 1 - 2/pi x atan(2) = 0.295.
+    assert gap.adjusted_p_value == pytest.approx(0.29517, abs=1e-5)
+    assert gap.verdict == "within noise"
+    assert gap.sentence == (
+        "A total is 2.0 points below A partial on 10,000 test images at equal epochs per stage "
+        "(95 % interval -14.7 to +10.7; 2 seeds, paired; p = 0.295): within noise."
+    )
+
+
+def test_a_clear_lead_of_partial_is_told(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {0: 0.50, 1: 0.51, 2: 0.52}, {}, {0: 0.550, 1: 0.561, 2: 0.572})
+    report = tell(spec, searches)
+    assert [gap.verdict for gap in report.gaps] == ["partial better"]
+    (lead,) = report.leads
+    assert (lead.variant, lead.against, lead.verdict) == ("A partial", "A total", "better")
+    assert lead.test is not None
+    assert lead.test.points == pytest.approx(5.1)
+
+
+def test_before_the_test_the_validation_images_decide(spec: ExperimentSpec) -> None:
+    (gap,) = tell(spec, seeded(spec, {}, {}, {})).gaps
+    assert (gap.test, gap.test_points, gap.validation_points) == (None, None, 0.0)
+    assert (gap.validation.seeds, gap.adjusted_p_value, gap.verdict) == (3, 1.0, "within noise")
+    assert "on 1,000 validation images" in gap.sentence
+    assert "3 seeds, error from the number of images; p = 1.000" in gap.sentence
+
+
+def test_holm_makes_a_difference_noise_that_alone_would_not_be(understand: Understand) -> None:
+    alone = understand(**A)
+    error = 100 * (0.5 / 10_000) ** 0.5
+    points = 2.2 * error
+    (gap,) = tell(alone, facts(plan_experiment(alone), [0.52, 0.5, 0.52 + points / 100])).gaps
+    assert gap.adjusted_p_value == pytest.approx(0.0278, abs=5e-4)
+    assert gap.verdict == "partial better"
+    more = understand(architectures={**A["architectures"], "B": ["Conv-3-8 Pool-2"], "C": ["Conv-5-8"]})
+    plan = plan_experiment(more)
+    found = tell(more, facts(plan, [0.52, 0.5, 0.52 + points / 100, 0.52]))
+    # B is A's network; C stands 0.0 points from the baseline. Two comparisons, the smaller p-value twice.
+    assert found.comparisons == 2
+    assert found.gaps[0].adjusted_p_value == pytest.approx(2 * gap.adjusted_p_value)
+    assert found.gaps[0].verdict == "within noise"
+    assert "p = 0.056 by Holm for 2 comparisons): within noise." in found.gaps[0].sentence
+
+
+def test_every_rule_has_its_gap(understand: Understand) -> None:
+    totals: list[dict[str, object]] = [
+        {},
+        {"budget": "passes"},
+        {"budget": "seconds"},
+        {"normalize_cuts": True},
+        {"checkpointing": True},
+    ]
+    spec = understand(
+        architectures={"A": ["Conv-3-8", "Pool-2"], "B": ["Conv-3-8 Pool-2"], "C": ["Conv-3-8", "Pool-2"]},
+        variants=[
+            {"architecture": "A", "learning": "partial"},
+            *({"architecture": "A", "learning": "total"} | more for more in totals),
+            {"architecture": "B", "learning": "total"},
+        ],
+    )
+    plan = plan_experiment(spec)
+    report = tell(spec, facts(plan, [0.5] * len(plan.searches)))
+    # B total is A total by another name.
+    assert [(gap.total, gap.budget, gap.normalize_cuts, gap.checkpointing) for gap in report.gaps] == [
+        ("A total", "epochs", False, False),
+        ("A total, equal passes", "passes", False, False),
+        ("A total, equal seconds", "seconds", False, False),
+        ("A total, normalised", "epochs", True, False),
+        ("A total, checkpointed", "epochs", False, True),
+    ]
+    assert "at equal image passes" in report.gaps[1].sentence
+    assert "at equal search seconds" in report.gaps[2].sentence
+    # Against the baseline: partial and four other totals; partial against it is the first gap again.
+    assert (len(report.leads), report.comparisons) == (5, 9)
+
+
+def test_a_phase_is_compared_with_itself(understand: Understand) -> None:
+    spec = understand(**A, phases=[{"epochs": 1, "trials": 11}, {"epochs": 2, "trials": 6}])
+    report = tell(spec, facts(plan_experiment(spec), [0.5, 0.5, 0.52, 0.6, 0.6, 0.59]))
+    assert [(gap.phase, round(gap.validation_points)) for gap in report.gaps] == [(0, -2), (1, 1)]
+    assert report.gaps[1].sentence.startswith("phase 2: A total is 1.0 points above A partial")
+
+
+def test_partial_of_a_network_too_large_for_total_is_measured_against_the_best_total_that_fits(
+    understand: Understand,
+) -> None:
+    spec = understand(architectures={"S": ["Conv-3-8"], "M": ["Conv-5-8"], "L": ["Conv-3-64", "Conv-3-64"]})
+    plan = plan_experiment(spec)
+    searches = facts(plan, [0.5, 0.55, 0.1, 0.5, 0.6])
+    whole = next(variant for variant in plan.variants if variant.variant.label == "L total").path[0]
+    searches[whole] = ended(searches[whole], SearchState.INFEASIBLE, tried(None))
+    report = tell(spec, searches)
+    assert report.gaps == ()
+    assert [(lead.variant, lead.against, lead.verdict) for lead in report.leads] == [
+        ("M total", "S total", "better"),
+        ("L partial", "S total", "better"),
+        ("L partial", "M total", "better"),
+    ]
+
+
+def test_without_the_first_architectures_total_there_are_no_leads(understand: Understand) -> None:
+    spec = understand(**A, variants=[{"architecture": "A", "learning": "partial"}])
+    report = tell(spec, facts(plan_experiment(spec), [0.5, 0.6]))
+    assert (report.baseline, report.leads, report.comparisons) == (None, (), 0)

@@ -1,0 +1,95 @@
+from dataclasses import replace
+
+import pytest
+
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import plan_experiment
+from service.domain.states import SearchState, TrialOrigin
+from tests.service.domain.reports import Facts, Understand, ended, facts, tell, training, tried, with_seeds
+
+
+@pytest.fixture
+def spec(understand: Understand) -> ExperimentSpec:
+    """Three searches: A total, and A's two stages; B is A's first stage alone."""
+    return understand(architectures={"A": ["Conv-3-8", "Pool-2"], "B": ["Conv-3-8"]})
+
+
+@pytest.fixture
+def searches(spec: ExperimentSpec) -> Facts:
+    return facts(plan_experiment(spec), [0.60, 0.50, 0.55])
+
+
+def test_notes_warn_of_noise_dead_searches_and_lost_accuracy(spec: ExperimentSpec, searches: Facts) -> None:
+    total, _, second = searches
+    trials = [tried(0.1, diverged=True)] * 9 + [tried(None)] * 2
+    searches[total] = ended(searches[total], SearchState.DEAD, *trials)
+    searches[second] = replace(searches[second], incumbent=training(0.127))
+    notes = "\n".join(tell(spec, searches).notes)
+    assert "One seed only: with 1,000 validation images, differences under 4.4 points are noise" in notes
+    assert "has no incumbent: of 11 trials 9 diverged, 2 failed and 0 were pruned" in notes
+    assert "A partial: stage 2 reaches 0.127, less than the 0.500 of the stage it stands on" in notes
+    assert "cpu" not in notes
+
+
+def test_several_seeds_are_not_called_one(spec: ExperimentSpec, searches: Facts) -> None:
+    spec = replace(spec, seeds=(0, 1))
+    searches = {key: with_seeds(search, {0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.5}) for key, search in searches.items()}
+    assert not any("One seed only" in note for note in tell(spec, searches).notes)
+
+
+def test_notes_tell_what_the_search_cost_and_what_reuse_saved(spec: ExperimentSpec, searches: Facts) -> None:
+    first, second, _ = searches
+    searches[first] = replace(
+        searches[first], reused=True, fit_seconds=40.0, reused_fits=2, reused_fit_seconds=30.0, second_round=True
+    )
+    searches[second] = replace(searches[second], chosen=tried(0.5, origin=TrialOrigin.ENQUEUED))
+    notes = "\n".join(tell(spec, searches).notes)
+    assert "Searching took 300 s of workers' time, all attempts counted; fitting the choice with the other" in notes
+    assert "1 of 3 searches come from earlier experiments, and 2 fits: 130 s were not spent again." in notes
+    assert "A hand-picked point won 1 of 3 decided searches" in notes
+    assert (
+        f"{searches[first].name} fell short of its prefix or diverged, and got a second round in a wider space."
+        in notes
+    )
+
+
+def test_notes_say_why_a_search_is_infeasible_and_what_never_ran(understand: Understand) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8", "Pool-2"]}, limits={"memory": "8MiB"})
+    total, first, second = searches = facts(plan_experiment(spec), [0.6, 0.5, 0.55])
+    told = tried(None, failure="out-of-memory: training takes 9.5 MiB,\nallowed are 8.0 MiB")
+    searches[first] = ended(searches[first], SearchState.INFEASIBLE, told)
+    searches[second] = ended(searches[second], SearchState.DEAD)
+    report = tell(spec, searches)
+    assert report.memory_limit == 8 * 2**20
+    notes = "\n".join(report.notes)
+    assert (
+        f"{searches[first].name} is infeasible: no hyperparameters make it fit into limits.memory, 8.0 MiB "
+        "(out-of-memory: training takes 9.5 MiB, allowed are 8.0 MiB)."
+    ) in notes
+    assert f"{searches[second].name} never ran: a stage before it has no incumbent." in notes
+    assert searches[total].name not in notes
+
+
+def test_notes_measure_the_rule_seconds_and_count_comparisons(understand: Understand) -> None:
+    spec = understand(
+        architectures={"A": ["Conv-3-8", "Pool-2"]},
+        variants=[
+            {"architecture": "A", "learning": "total"},
+            {"architecture": "A", "learning": "partial"},
+            {"architecture": "A", "learning": "total", "budget": "seconds"},
+        ],
+    )
+    plan = plan_experiment(spec)
+    timed = plan.variants[2].path[0]
+    searches = facts(plan, [0.5] * 4)
+    searches[timed] = replace(searches[timed], allowed_seconds=200.0)
+    notes = tell(spec, searches).notes
+    assert (
+        "A total, equal seconds: 200 s of search were allowed, as many as the search of A partial took; "
+        "10 trials took 100 s."
+    ) in notes
+    # Two gaps, two leads; partial against the baseline is one of the gaps.
+    assert (
+        "3 comparisons were made, and their p-values are adjusted for that (Holm). "
+        "Beyond the noise: 0 of 4 differences told."
+    ) in notes

@@ -1,0 +1,139 @@
+"""The report of experiments that ran, with a worker that trains nothing."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import event
+
+from contract import experiments
+from service.domain.report import CurvePoint, Report
+from service.domain.states import TaskKind
+from service.storage.tasks import LeasedTask
+from service.usecases.build_report import build_report
+from service.usecases.record_result import record_result
+from tests.service.lab import TREE, Lab
+
+WIDE = {"A": ["Conv-3-4 Pool-2"], **{f"B{n}": ["Conv-3-4 Pool-2", f"Conv-3-{n}"] for n in range(4, 12)}}
+
+
+def finish(lab: Lab, lease: LeasedTask, **more: Any) -> None:
+    record_result(lab.store, lease.task, lease.attempt, lab.outcome(lease) | more)
+
+
+def thorough(lab: Lab, lease: LeasedTask) -> None:
+    """A worker that tells all it can: activations, a curve with losses, what every stage is worth."""
+    if lease.kind is TaskKind.EVALUATE:
+        stages = [{"head_accuracy": 0.3 + 0.1 * n, "knn_accuracy": 0.2} for n in range(len(lease.work.prefix) + 1)]
+        finish(lab, lease, stages=stages)
+    else:
+        memory = {"peak_bytes": 1000, "method": "counted", "analytic_bytes": 900, "resident_bytes": 50}
+        curve = [
+            {"step": 5, "epoch": 0.5, "validation_accuracy": 0.1, "loss": 2.5},
+            {"step": 10, "epoch": 1.0, "validation_accuracy": 0.4, "loss": None},
+        ]
+        finish(lab, lease, memory=memory | {"activation_bytes": 640}, curve=curve)
+
+
+def statements(lab: Lab, experiment: UUID) -> int:
+    """How many statements a report takes."""
+    seen: list[str] = []
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(lab.store.engine, "before_cursor_execute", count)
+    build_report(lab.store, experiment)
+    event.remove(lab.store.engine, "before_cursor_execute", count)
+    return len(seen)
+
+
+@pytest.fixture
+def finished(lab: Lab) -> UUID:
+    experiment = lab.submit(TREE, seeds=[0, 7])
+    lab.drive(experiment, lab.worker(), lambda lease: thorough(lab, lease))
+    return experiment
+
+
+def partial(report: Report) -> Any:
+    return next(line for line in report.variants if line.label == "B partial")
+
+
+def test_everything_that_workers_told_is_in_the_report(lab: Lab, finished: UUID) -> None:
+    line = partial(build_report(lab.store, finished))
+    assert (line.trials, line.trials_per_stage, line.activation_bytes) == (6, (3, 3), 640)
+    # Six trials and two fits of three seconds each.
+    assert (line.search_seconds, line.fit_seconds) == (18.0, 6.0)
+    assert line.mean_training_seconds.values == (5.0, 5.0)
+    first, second = line.stages
+    assert (first.head_test_accuracy.values, second.head_test_accuracy.values) == ((0.3, 0.3), (0.4, 0.4))
+    assert second.knn_test_accuracy.mean == pytest.approx(0.2)
+    assert first.curve == (CurvePoint(0.5, 0.1, 2.5, 1.0), CurvePoint(1.0, 0.4, None, 2.0))
+    assert [point.seconds for point in first.best_so_far] == [3.0, 6.0, 9.0]
+    assert first.best_so_far[-1].validation_accuracy == first.validation_accuracy
+    # The stand-in of a sampler knows start points and a model; the root has no start points.
+    assert first.origin == "model"
+
+
+def test_a_report_goes_over_the_wire_whole(lab: Lab, finished: UUID) -> None:
+    report = build_report(lab.store, finished)
+    sent = experiments.Report.model_validate(report, from_attributes=True)
+    assert sent.model_validate_json(sent.model_dump_json()) == sent
+    assert (sent.baseline, sent.comparisons, len(sent.trends)) == ("A total", 3, 1)
+
+
+def test_reused_searches_and_fits_are_what_was_not_spent_again(lab: Lab, finished: UUID) -> None:
+    again = lab.submit(TREE, seeds=[0, 7, 9])
+    lab.drive(again, lab.worker())
+    report = build_report(lab.store, again)
+    # Three searches of three trials and three fits on seed 7 were there; three fits on seed 9 are new.
+    assert (report.reused_searches, report.reused_fits) == (3, 3)
+    assert (report.search_seconds, report.fit_seconds, report.saved_seconds) == (27.0, 18.0, 27.0 + 9.0)
+    assert {stage.saved_seconds for line in report.variants for stage in line.stages} == {9.0}
+    first = build_report(lab.store, finished)
+    assert (first.reused_fits, first.saved_seconds, first.fit_seconds) == (0, 0.0, 9.0)
+
+
+def test_range_tests_and_confirmations_belong_to_the_search_and_not_to_the_fits(lab: Lab, finished: UUID) -> None:
+    lab.run(
+        """
+        INSERT INTO task (id, kind, state, search_id, candidate_id, seed, label, work, dataset_digest, finished_at)
+        SELECT gen_random_uuid(), more.kind, 'cancelled', s.id, CASE more.kind WHEN 'fit' THEN s.incumbent_id END,
+               1000000, '', '{}', s.dataset_digest, now()
+        FROM search s, (VALUES ('fit'), ('range-test')) more (kind) WHERE s.parent_id IS NOT NULL
+        """
+    )
+    lab.run(
+        """
+        INSERT INTO attempt (task_id, n, worker_id, request_id, ended_at, outcome, seconds)
+        SELECT t.id, 1, w.id, gen_random_uuid(), now(), 'cancelled', 10 FROM task t, worker w WHERE t.seed = 1000000
+        """
+    )
+    line = partial(build_report(lab.store, finished))
+    assert [stage.search_seconds for stage in line.stages] == [9.0, 29.0]
+    assert (line.search_seconds, line.fit_seconds) == (38.0, 6.0)
+
+
+def test_rounds_and_allowed_seconds_are_those_of_the_search(lab: Lab, finished: UUID) -> None:
+    lab.run("UPDATE search SET round = 2, seconds = 12.5 WHERE parent_id IS NOT NULL")
+    line = partial(build_report(lab.store, finished))
+    assert [stage.second_round for stage in line.stages] == [False, True]
+    assert line.allowed_seconds is None
+
+
+def test_an_infeasible_search_says_what_its_worker_said(lab: Lab) -> None:
+    experiment = lab.submit(limits={"memory": "1MiB"})
+    lab.worker()
+    lab.plan()
+    lab.run("UPDATE trial SET state = 'failed', finished_at = now(), failure = 'out-of-memory: it takes 2 MiB'")
+    lab.run("UPDATE search SET state = 'infeasible'")
+    report = build_report(lab.store, experiment)
+    assert report.variants[0].state == "infeasible"
+    assert any(note.endswith("limits.memory, 1.0 MiB (out-of-memory: it takes 2 MiB).") for note in report.notes)
+
+
+def test_a_report_takes_as_many_statements_however_large_the_experiment(lab: Lab, finished: UUID) -> None:
+    wide = lab.submit(WIDE, phases=[{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}])
+    lab.drive(wide, lab.worker())
+    assert len(build_report(lab.store, wide).variants) == 2 * 17
+    assert statements(lab, wide) == statements(lab, finished)
