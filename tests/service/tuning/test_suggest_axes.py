@@ -98,7 +98,7 @@ def test_two_axes_draw_what_they_always_drew(sampler: Sampler) -> None:
     assert drawn_points == [pytest.approx(point, rel=1e-12) for point in RECORDED[sampler]]
 
 
-@pytest.mark.parametrize("sampler", [one for one in Sampler if one is not Sampler.RANDOM_EXPONENTIAL])
+@pytest.mark.parametrize("sampler", [Sampler.GP, Sampler.TPE, Sampler.CMAES, Sampler.SOBOL, Sampler.RANDOM])
 @pytest.mark.parametrize("axes", [4, 14])
 def test_suggestions_have_all_axes_stay_inside_and_repeat_nothing(sampler: Sampler, axes: int) -> None:
     searched = brief(sampler, space(axes))
