@@ -185,13 +185,14 @@ def _sentence(spec: ExperimentSpec, pair: _Pair, adjusted: float, count: int, ru
     images = f"{spec.dataset.test:,} test" if pair.test else f"{spec.split.validation:,} validation"
     first, second = pair.first.planned, pair.second.planned
     phase = f"phase {first.phase + 1}: " if len(spec.phases) > 1 else ""
-    where = "below" if found.points < 0 else "above"
+    points = f"{abs(found.points):.1f}"
+    where = "level with" if points == "0.0" else f"{points} points {'below' if found.points < 0 else 'above'}"
     chance = "p < 0.001" if adjusted < 0.001 else f"p = {adjusted:.3f}"
     seeds = "one seed" if found.seeds == 1 else f"{found.seeds} seeds"
     how = f"{seeds}, paired" if found.method == "paired" else f"{seeds}, error from the number of images"
     holms = f" by Holm for {count} comparisons" if count > 1 else ""
     return (
-        f"{phase}{first.variant.label} is {abs(found.points):.1f} points {where} {second.variant.label} on {images} "
+        f"{phase}{first.variant.label} is {where} {second.variant.label} on {images} "
         f"images{f' {rule}' if rule else ''} (95 % interval {found.low:+.1f} to {found.high:+.1f}; {how}; "
         f"{chance}{holms})"
     )

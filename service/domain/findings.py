@@ -64,9 +64,10 @@ class Tried:
 class SearchFacts:
     """What is known of a search. ``fits`` and ``evaluations`` are by seed, ``tried`` in the order of suggestion.
 
-    ``chosen`` is the incumbent's trial, ``other_seconds`` what range test and confirmations took. ``fit_seconds`` are
-    those of the experiment's other seeds, and ``reused_fits`` of these fits, with ``reused_fit_seconds``, are older
-    than it. ``allowed_seconds`` is what a search under the rule seconds might spend.
+    ``chosen`` is the incumbent's trial; confirmations train the best trials again to choose between them.
+    ``fit_seconds`` are those of the experiment's other seeds, and ``reused_fits`` of these fits, with
+    ``reused_fit_seconds``, are older than it. ``allowed_seconds`` is what a search under the rule seconds might spend,
+    confirmations apart.
     """
 
     id: UUID
@@ -78,7 +79,8 @@ class SearchFacts:
     chosen: Tried | None = None
     incumbent: Training | None = None
     tried: tuple[Tried, ...] = ()
-    other_seconds: float = 0.0
+    range_test_seconds: float = 0.0
+    confirmation_seconds: float = 0.0
     second_round: bool = False
     allowed_seconds: float | None = None
     curve: tuple[CurvePoint, ...] = ()
@@ -102,7 +104,7 @@ class SearchFacts:
 
     @property
     def search_seconds(self) -> float:
-        return sum(trial.seconds for trial in self.tried) + self.other_seconds
+        return sum(trial.seconds for trial in self.tried) + self.range_test_seconds + self.confirmation_seconds
 
     @property
     def saved_seconds(self) -> float:

@@ -91,6 +91,7 @@ class VariantLine:
     mean_training_seconds: Interval | None
     activation_bytes: int | None
     published: PublishedLine | None
+    confirmation_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

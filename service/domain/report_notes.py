@@ -109,9 +109,10 @@ def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
 
 def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     if line.budget is BudgetRule.SECONDS and line.allowed_seconds is not None:
+        spent = line.search_seconds - line.confirmation_seconds
         yield (
             f"{_place(line, spec)}: {line.allowed_seconds:,.0f} s of search were allowed, as many as the search of "
-            f"{line.architecture} {Learning.PARTIAL} took; {line.trials} trials took {line.search_seconds:,.0f} s."
+            f"{line.architecture} {Learning.PARTIAL} took; {line.trials} trials took {spent:,.0f} s."
         )
 
 

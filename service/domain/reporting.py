@@ -107,6 +107,7 @@ def _variant(
         mean_training_seconds=interval([run.seconds for run in runs]),
         activation_bytes=_largest(trained, lambda training: training.activation_bytes),
         published=_published(planned, spec, searches[-1].epochs),
+        confirmation_seconds=sum(search.confirmation_seconds for search in searches),
     )
 
 

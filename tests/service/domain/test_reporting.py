@@ -132,12 +132,15 @@ def test_a_stage_tells_how_its_search_went(spec: ExperimentSpec, searches: Facts
         tried=trials,
         chosen=trials[3],
         incumbent=training(0.45, seconds=6.0),
-        other_seconds=5.0,
+        range_test_seconds=2.0,
+        confirmation_seconds=3.0,
         second_round=True,
         reused=True,
         curve=(CurvePoint(0.5, 0.2, 2.0), CurvePoint(1.0, 0.45)),
     )
-    stage = line(tell(spec, searches), "A partial").stages[1]
+    partial = line(tell(spec, searches), "A partial")
+    stage = partial.stages[1]
+    assert partial.confirmation_seconds == 3.0
     assert (stage.trials, stage.pruned, stage.diverged, stage.failed) == (5, 1, 1, 1)
     assert (stage.origin, stage.second_round, stage.stagnating) == (TrialOrigin.SOBOL, True, True)
     assert (stage.search_seconds, stage.saved_seconds) == (45.0, 45.0)
@@ -174,7 +177,7 @@ def test_probes_of_every_stage_are_means_over_the_seeds(spec: ExperimentSpec, se
 def test_reuse_and_hand_picked_points_are_counted(spec: ExperimentSpec, searches: Facts) -> None:
     first, second, third = searches
     searches[first] = replace(
-        searches[first], reused=True, fit_seconds=30.0, reused_fits=2, reused_fit_seconds=20.0, other_seconds=1.0
+        searches[first], reused=True, fit_seconds=30.0, reused_fits=2, reused_fit_seconds=20.0, range_test_seconds=1.0
     )
     searches[second] = replace(searches[second], chosen=tried(0.5, origin=TrialOrigin.ENQUEUED))
     searches[third] = replace(searches[third], fit_seconds=7.0)

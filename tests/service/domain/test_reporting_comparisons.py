@@ -87,7 +87,7 @@ def test_before_the_test_the_validation_images_decide(spec: ExperimentSpec) -> N
     (gap,) = tell(spec, seeded(spec, {}, {}, {})).gaps
     assert (gap.test, gap.test_points, gap.validation_points) == (None, None, 0.0)
     assert (gap.validation.seeds, gap.adjusted_p_value, gap.verdict) == (3, 1.0, "within noise")
-    assert "on 1,000 validation images" in gap.sentence
+    assert gap.sentence.startswith("A total is level with A partial on 1,000 validation images")
     assert "3 seeds, error from the number of images; p = 1.000" in gap.sentence
 
 

@@ -82,7 +82,7 @@ def test_notes_measure_the_rule_seconds_and_count_comparisons(understand: Unders
     plan = plan_experiment(spec)
     timed = plan.variants[2].path[0]
     searches = facts(plan, [0.5] * 4)
-    searches[timed] = replace(searches[timed], allowed_seconds=200.0)
+    searches[timed] = replace(searches[timed], allowed_seconds=200.0, confirmation_seconds=30.0)
     notes = tell(spec, searches).notes
     assert (
         "A total, equal seconds: 200 s of search were allowed, as many as the search of A partial took; "

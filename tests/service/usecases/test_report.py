@@ -111,7 +111,7 @@ def test_range_tests_and_confirmations_belong_to_the_search_and_not_to_the_fits(
     )
     line = partial(build_report(lab.store, finished))
     assert [stage.search_seconds for stage in line.stages] == [9.0, 29.0]
-    assert (line.search_seconds, line.fit_seconds) == (38.0, 6.0)
+    assert (line.search_seconds, line.confirmation_seconds, line.fit_seconds) == (38.0, 10.0, 6.0)
 
 
 def test_rounds_and_allowed_seconds_are_those_of_the_search(lab: Lab, finished: UUID) -> None:
