@@ -67,14 +67,19 @@ def _agent(options: argparse.Namespace) -> Agent:
 
 def _parser() -> argparse.ArgumentParser:
     home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
-    datasets = os.environ.get("STAGETUNE_DATASETS")
+    datasets, threads = os.environ.get("STAGETUNE_DATASETS"), os.environ.get("STAGETUNE_THREADS")
     token_file = os.environ.get("STAGETUNE_TOKEN_FILE")
     parser = argparse.ArgumentParser(prog="python -m worker", description="A stagetune worker on one device.")
     parser.add_argument("--server", default=os.environ.get("STAGETUNE_SERVER", "http://127.0.0.1:8000"))
     parser.add_argument("--token-file", type=Path, default=Path(token_file) if token_file else None)
     parser.add_argument("--device", default="", help="cpu, cuda:0, mps; default: the best there is")
     parser.add_argument(
-        "--threads", type=int, choices=range(1, 1025), metavar="N", help="of the CPU; default: all cores"
+        "--threads",
+        type=int,
+        choices=range(1, 1025),
+        metavar="N",
+        default=threads or None,
+        help="of the CPU; default: all cores",
     )
     parser.add_argument("--name", default=f"{socket.gethostname()}-{os.getpid()}")
     parser.add_argument("--home", type=Path, default=home, help="checkpoints, features and decoded data sets")

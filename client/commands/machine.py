@@ -59,7 +59,7 @@ def worker(
     threads: Annotated[
         int | None, typer.Option(min=1, max=1024, help="CPU threads; share the cores out among workers of one machine.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Its name in lists; default: host and device.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name in lists; default: host and process.")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="PATH", help="Data sets; else STAGETUNE_DATASETS.")
     ] = None,

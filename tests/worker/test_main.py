@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from contract.tasks import TaskResult, WorkerRegistration
 from tests.http_server import TOKEN, problem
@@ -57,6 +58,29 @@ def test_a_worker_says_what_it_is_and_leaves_when_idle(server: ProtocolServer, s
     assert {"host", "device", "python", "torch", "threads"} <= registration.info.keys()
     (digits,) = [held for held in registration.datasets if held.name == "digits"]
     assert (digits.shape, digits.classes, digits.train, digits.test) == ((1, 8, 8), 10, 1437, 360)
+
+
+def test_threads_come_from_the_environment_as_well(
+    server: ProtocolServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("STAGETUNE_THREADS", "1")
+    try:
+        assert start("--exit-when-idle") == 0
+    finally:
+        torch.set_num_threads(before)
+
+    (registered,) = server.to("register")
+    assert WorkerRegistration.model_validate_json(registered.body).info["threads"] == "1"
+
+
+def test_idle_threads_leave_the_cores_to_others() -> None:
+    program = "import os, worker; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, env=environment, capture_output=True, text=True
+    )
+    assert said.stdout == "PASSIVE\n"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The data sets a machine has: the built-in ones whose files it finds, and those registered."""
 
+import logging
 import re
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from worker.data.store import (
     stored_names,
     write_manifest,
 )
+
+log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
@@ -70,9 +73,16 @@ def _folders(entry: CatalogueEntry, home: Path, datasets_dir: Path | None) -> li
 
 
 def _source_files(entry: CatalogueEntry, home: Path, datasets_dir: Path | None) -> list[Path] | None:
-    """The files to decode, IDX or Parquet, from the first folder that has them all."""
+    """The files to decode, IDX or Parquet, from the first folder that has them all and may be read."""
     for folder in _folders(entry, home, datasets_dir):
-        found = (idx_files(folder) if entry.layout == "idx" else None) or parquet_files(folder)
+        try:
+            found = (idx_files(folder) if entry.layout == "idx" else None) or parquet_files(folder)
+            for path in found.values() if found else ():
+                path.open("rb").close()
+        except OSError as error:
+            # A mounted folder that belongs to somebody else must not keep the worker from its other data sets.
+            log.warning("%s is passed over: %s", folder, error)
+            continue
         if found:
             return list(found.values())
     return None

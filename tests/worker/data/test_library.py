@@ -197,3 +197,13 @@ def test_cifar10_is_what_the_catalogue_says(home: Path) -> None:
     listed = next(info for info in available(home, datasets) if info.name == "cifar10")
     assert open_dataset("cifar10", home, datasets).info == listed
     assert listed.digest == CATALOGUE["cifar10"].digest
+
+
+def test_a_folder_that_cannot_be_looked_into_costs_only_its_own_data_sets(
+    home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A name too long for the file system is an OSError for root as well.
+    found = available(home, tmp_path / ("x" * 300))
+
+    assert "digits" in [info.name for info in found]
+    assert "is passed over" in caplog.text
