@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load, save
 
 from worker.files import write_whole
-from worker.training.network import HEADS, StageNetwork
+from worker.training.heads import HEADS
+from worker.training.network import StageNetwork
 from worker.training.spec import Conv, Layer, Pool, Shape, Stage
 
 FORMAT = "stagetune-stage-1"
@@ -48,7 +49,7 @@ def content_address(content: bytes) -> str:
 
 
 def pack(network: StageNetwork) -> bytes:
-    """Weights, head and input statistics of a stage. The same network gives the same bytes."""
+    """Weights, head, norms and input statistics of a stage. The same network gives the same bytes."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     document = {
         "format": FORMAT,
@@ -84,6 +85,8 @@ def unpack(content: bytes, expected: Stage | None = None) -> StageCheckpoint:
     network.input_mean, network.input_std = mean, std
     if not all(bool(value.isfinite().all()) for value in (*tensors.values(), mean, std)) or not bool((std > 0).all()):
         raise CheckpointError("the checkpoint holds values that are not finite")
+    if any(bool((value < 0).any()) for name, value in tensors.items() if name.endswith("running_var")):
+        raise CheckpointError("the checkpoint holds negative variances")
     return StageCheckpoint(content_address(content), network.eval())
 
 
@@ -153,15 +156,23 @@ def _check_shapes(shapes: dict[str, tuple[int, ...]], network: StageNetwork) -> 
 
 def _stage_document(stage: Stage) -> dict[str, object]:
     layers = [{"kind": type(layer).__name__.lower(), **asdict(layer)} for layer in stage.layers]
-    return {"layers": layers, "input_shape": stage.input_shape, "output_shape": stage.output_shape}
+    document: dict[str, object] = {
+        "layers": layers,
+        "input_shape": stage.input_shape,
+        "output_shape": stage.output_shape,
+    }
+    # Left out where there are none, so that checkpoints keep the names they had before there were norms.
+    if stage.norms:
+        document["norms"] = stage.norms
+    return document
 
 
 def _stage(document: dict[str, Any]) -> Stage:
     try:
         stage = document["stage"]
         layers = tuple(_layer(layer) for layer in stage["layers"])
-        return Stage(layers, _shape(stage["input_shape"]), _shape(stage["output_shape"]))
-    except (KeyError, TypeError, ValueError) as error:
+        return Stage(layers, _shape(stage["input_shape"]), _shape(stage["output_shape"]), _norms(stage))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"the checkpoint describes no possible stage: {error}") from error
 
 
@@ -171,6 +182,13 @@ def _layer(document: dict[str, Any]) -> Layer:
         raise ValueError(f"{document} is no layer")
     kinds: dict[str, type[Layer]] = {"conv": Conv, "pool": Pool}
     return kinds[document["kind"]](**sizes)
+
+
+def _norms(document: dict[str, Any]) -> tuple[int, ...]:
+    norms = document.get("norms", ())
+    if not all(type(number) is int for number in norms):
+        raise ValueError(f"norms are numbers of layers, not {norms}")
+    return tuple(norms)
 
 
 def _shape(values: Any) -> Shape:

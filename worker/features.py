@@ -90,6 +90,14 @@ class StageSource:
             return self.network.features(inputs).to(self.dtype)
 
 
+def recomputed(images: Source, prefix: Sequence[StageCheckpoint], dtype: torch.dtype, device: torch.device) -> Source:
+    """The outputs of a prefix, made from the images again for every batch."""
+    source = images
+    for checkpoint in prefix:
+        source = StageSource(source, place(checkpoint.network, device), dtype, device)
+    return source
+
+
 def _padded(indices: Tensor) -> Tensor:
     missing = BLOCK - len(indices)
     return indices if missing == 0 else torch.cat([indices, indices[-1:].expand(missing)])
@@ -105,6 +113,11 @@ class FeatureCache:
         self._entries: OrderedDict[str, Features] = OrderedDict()
 
     @property
+    def keeps(self) -> bool:
+        """Whether there is anywhere to keep features; without it a pass is made for their statistics alone."""
+        return self.memory_bytes > 0 or self.directory is not None
+
+    @property
     def resident_bytes(self) -> int:
         """What the features kept in memory take."""
         return sum(entry.memory_bytes for entry in self._entries.values())
@@ -118,12 +131,16 @@ class FeatureCache:
         key = feature_key(split.key, [checkpoint.digest for checkpoint in prefix], dtype)
         found = self._entries.get(key)
         if found is None:
-            parent = self.features(split, prefix[:-1], dtype).source if len(prefix) > 1 else split.images
             with typed_out_of_memory():
-                found = self._make(parent, prefix[-1], dtype)
+                found = self._make(self._parent(split, prefix[:-1], dtype), prefix[-1], dtype)
             self._entries[key] = found
         self._entries.move_to_end(key)
         return found
+
+    def _parent(self, split: Split, prefix: Sequence[StageCheckpoint], dtype: torch.dtype) -> Source:
+        if prefix and self.keeps:
+            return self.features(split, prefix, dtype).source
+        return recomputed(split.images, prefix, dtype, self.device)
 
     def _make(self, parent: Source, checkpoint: StageCheckpoint, dtype: torch.dtype) -> Features:
         network = place(checkpoint.network, self.device)

@@ -13,7 +13,7 @@ from worker.checkpoints import CheckpointError, CheckpointStore, StageCheckpoint
 from worker.data.preprocessing import Preprocessing, input_mean_and_std
 from worker.data.splits import split_dataset
 from worker.data.store import Dataset
-from worker.features import FeatureCache, Features, Split, StageSource
+from worker.features import FeatureCache, Split, recomputed
 from worker.training.data import Labelled, Source, TensorSource
 from worker.training.device import device_name, dtype_name, reproducible, resolve_precision, typed_out_of_memory
 from worker.training.evaluate import accuracy
@@ -41,7 +41,7 @@ class FrozenStage:
 
 @dataclass(frozen=True)
 class StageJob:
-    """One training: the trial or fit of a task."""
+    """One training: the trial or fit of a task. ``segments``: see ``StageTraining``."""
 
     stage: Stage
     prefix: tuple[FrozenStage, ...]
@@ -50,6 +50,7 @@ class StageJob:
     point: Hyperparameters
     budget: Budget
     seed: int
+    segments: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,10 @@ class ChainResult:
 
 
 class Workbench:
-    """What a device keeps between tasks: one resident data set, frozen features, checkpoints. For one thread."""
+    """What a device keeps between tasks: one resident data set, frozen features, checkpoints. For one thread.
+
+    ``passes`` keeps only the statistics of features that are recomputed for every batch.
+    """
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class Workbench:
         self.device = device
         self.checkpoints = checkpoints
         self.features = FeatureCache(device, feature_directory, feature_bytes)
+        self.passes = FeatureCache(device, None, 0)
         self._resident: tuple[str, Tensor, Tensor] | None = None
         self._statistics: dict[tuple[str, int, str], InputStatistics] = {}
 
@@ -111,6 +116,17 @@ class Workbench:
         return unpack(self.checkpoints.read(frozen.checkpoint), frozen.stage)
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What a stage is trained on; ``resident_bytes`` without the images."""
+
+    train: Source
+    validation: Source
+    statistics: InputStatistics
+    seconds: float = 0.0
+    resident_bytes: int = 0
+
+
 def train_stage(
     job: StageJob, dataset: Dataset, bench: Workbench, on_progress: OnProgress = keep_going, resume: bytes | None = None
 ) -> StageResult:
@@ -124,44 +140,57 @@ def train_stage(
     pixels, labels = bench.images(dataset)
     train_images = TensorSource(pixels[splits.train], bench.device)
     validation_images = TensorSource(pixels[splits.validation], bench.device)
-    resident = train_images.values.nbytes + validation_images.values.nbytes
-    train_inputs: Source = train_images
-    validation_inputs: Source = validation_images
-    statistics = bench.pixel_statistics(dataset, use)
-    feature_seconds = 0.0
+    inputs = _Inputs(train_images, validation_images, bench.pixel_statistics(dataset, use))
     if job.prefix:
-        prefix = [bench.stage(frozen) for frozen in job.prefix]
-        _check_chain([frozen.stage for frozen in job.prefix], job.stage)
-        dtype = resolve_precision(recipe.precision, bench.device)
         name = f"{dataset.info.digest}/{use.preprocessing}/{use.train}"
-        train = bench.features.features(Split(f"{name}/train", train_images), prefix, dtype)
-        held_out = Split(f"{name}/validation:{use.validation}", validation_images)
-        validation = bench.features.features(held_out, prefix, dtype)
-        train_inputs, validation_inputs = train.source, validation.source
-        feature_seconds = train.seconds + validation.seconds
-        resident += train.memory_bytes + validation.memory_bytes
-        statistics = _feature_statistics(train, recipe, job.stage)
+        train = Split(f"{name}/train", train_images)
+        inputs = _features(job, train, Split(f"{name}/validation:{use.validation}", validation_images), bench)
     network = build_network(
         job.stage,
         dataset.info.classes,
         recipe.head,
         recipe.initialization,
         mixed_seed("weights", job.seed, len(job.prefix)),
-        statistics,
+        inputs.statistics,
     )
     training = StageTraining(
         network,
-        Labelled(train_inputs, labels[splits.train]),
-        Labelled(validation_inputs, labels[splits.validation]),
+        Labelled(inputs.train, labels[splits.train]),
+        Labelled(inputs.validation, labels[splits.validation]),
         recipe,
         job.point,
         _bounded(job.budget, bench.device),
         job.seed,
         resume,
+        job.segments,
     )
     figures = training.run(on_progress)
-    figures = replace(figures, feature_seconds=feature_seconds, memory=replace(figures.memory, resident_bytes=resident))
+    resident = train_images.values.nbytes + validation_images.values.nbytes + inputs.resident_bytes
+    memory = replace(figures.memory, resident_bytes=resident)
+    figures = replace(figures, feature_seconds=inputs.seconds, memory=memory)
     return StageResult(figures, None if figures.ending is Ending.DIVERGED else pack(network))
+
+
+def _features(job: StageJob, train: Split, validation: Split, bench: Workbench) -> _Inputs:
+    """The outputs of the job's prefix: kept, or made again for every batch after one pass for their statistics."""
+    prefix = [bench.stage(frozen) for frozen in job.prefix]
+    _check_chain([frozen.stage for frozen in job.prefix], job.stage)
+    recipe = job.recipe
+    dtype = resolve_precision(recipe.precision, bench.device)
+    statistics = InputStatistics.identity(job.stage.input_shape[0])
+    if recipe.cached_features:
+        kept, held_out = (bench.features.features(split, prefix, dtype) for split in (train, validation))
+        if recipe.standardize_inputs:
+            statistics = kept.statistics
+        seconds, size = kept.seconds + held_out.seconds, kept.memory_bytes + held_out.memory_bytes
+        return _Inputs(kept.source, held_out.source, statistics, seconds, size)
+    train_source, validation_source = (
+        recomputed(split.images, prefix, dtype, bench.device) for split in (train, validation)
+    )
+    if not recipe.standardize_inputs:
+        return _Inputs(train_source, validation_source, statistics)
+    passed = bench.passes.features(train, prefix, dtype)
+    return _Inputs(train_source, validation_source, passed.statistics, passed.seconds)
 
 
 def evaluate_chain(
@@ -178,9 +207,7 @@ def evaluate_chain(
         raise CheckpointError(f"the last stage tells {last.classes} classes apart, {info.name} has {info.classes}")
     dtype = resolve_precision(precision, bench.device)
     pixels, labels = bench.images(dataset)
-    source: Source = TensorSource(pixels[info.train :], bench.device)
-    for checkpoint in stages[:-1]:
-        source = StageSource(source, place(checkpoint.network, bench.device), dtype, bench.device)
+    source = recomputed(TensorSource(pixels[info.train :], bench.device), stages[:-1], dtype, bench.device)
     with reproducible(), typed_out_of_memory():
         measured = accuracy(last, Labelled(source, labels[info.train :]), dtype)
     return ChainResult(
@@ -191,10 +218,6 @@ def evaluate_chain(
         device=device_name(bench.device),
         torch_version=str(torch.__version__),
     )
-
-
-def _feature_statistics(train: Features, recipe: Recipe, stage: Stage) -> InputStatistics:
-    return train.statistics if recipe.standardize_inputs else InputStatistics.identity(stage.input_shape[0])
 
 
 def _check_chain(prefix: Sequence[Stage], stage: Stage) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from worker.checkpoints import CheckpointError, CheckpointStore, pack, unpack
+from worker.training.heads import HEADS
 from worker.training.network import InputStatistics, StageNetwork, build_network
 from worker.training.spec import Conv, Pool, Stage
 
@@ -42,6 +43,46 @@ def test_a_stage_comes_back_as_it_was(mean: torch.Tensor) -> None:
     assert found.digest == hashlib.sha256(content).hexdigest()
     assert not found.network.training
     assert torch.equal(found.network(pixels), trained(pixels))
+
+
+NORMED = Stage((Conv(3, 4), Pool(2), Conv(3, 5), Pool(1)), (3, 6, 6), (5, 3, 3), norms=(1, 2))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_and_norms_come_back_with_their_running_statistics(head: str) -> None:
+    trained = build_network(NORMED, 10, head, "he", 0, InputStatistics.identity(3, 255.0))
+    pixels = torch.randint(0, 256, (5, 3, 6, 6), dtype=torch.uint8)
+    trained.segments = (2,)
+    trained(pixels)
+    found = unpack(pack(trained), NORMED).network
+    assert (found.head_name, found.segments) == (head, ())
+    assert torch.equal(found(pixels), trained.eval()(pixels))
+    assert found.norms.state_dict()["2.running_mean"].any()
+    assert pack(found) == pack(trained)
+
+
+def test_norms_are_part_of_what_is_expected() -> None:
+    content = pack(build_network(NORMED, 10, "linear", "he", 0, InputStatistics.identity(3)))
+    with pytest.raises(CheckpointError, match="expected"):
+        unpack(content, Stage(NORMED.layers, NORMED.input_shape, NORMED.output_shape))
+
+
+@pytest.mark.parametrize("norms", [[2, 1], [1, 1], [4], [-1], [True], ["1"], [1.0], [[1]], 1, {"1": 2}, "12", [1], []])
+def test_hostile_norms_are_refused(norms: object) -> None:
+    content = pack(build_network(NORMED, 10, "linear", "he", 0, InputStatistics.identity(3)))
+    header, data = split(content)
+    document = json.loads(header["__metadata__"]["stagetune"])
+    document["stage"]["norms"] = norms
+    header["__metadata__"]["stagetune"] = json.dumps(document)
+    with pytest.raises(CheckpointError):
+        unpack(join(header, data))
+
+
+def test_a_negative_running_variance_is_refused() -> None:
+    broken = build_network(NORMED, 10, "linear", "he", 0, InputStatistics.identity(3))
+    broken.norms.state_dict()["1.running_var"].fill_(-1.0)
+    with pytest.raises(CheckpointError, match="negative"):
+        unpack(pack(broken))
 
 
 def test_the_same_network_gives_the_same_bytes() -> None:

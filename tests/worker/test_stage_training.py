@@ -14,6 +14,7 @@ from worker.training.spec import Budget, Command, Conv, Ending, Hyperparameters,
 CPU = torch.device("cpu")
 FIRST = Stage((Conv(3, 16), Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
 SECOND = Stage((Conv(3, 16), Pool(2)), (16, 4, 4), (16, 2, 2))
+THIRD = Stage((Conv(3, 8),), (16, 2, 2), (8, 2, 2))
 JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
 
 
@@ -64,6 +65,57 @@ def test_the_same_job_gives_the_same_checkpoint_wherever_features_are_kept(
         job = replace(JOB, recipe=recipe, stage=SECOND, prefix=(first,))
         found.add((first.checkpoint, keep(bench, SECOND, train_stage(job, digits, bench)).checkpoint))
     assert len(found) == 1
+
+
+@pytest.mark.parametrize(("precision", "standardize"), [("float32", True), ("bfloat16", False)])
+def test_a_prefix_that_runs_for_every_batch_gives_the_same_checkpoint(
+    digits: Dataset, bench: Workbench, precision: str, standardize: bool
+) -> None:
+    recipe = replace(JOB.recipe, precision=precision, standardize_inputs=standardize)  # type: ignore[arg-type]
+    job = replace(JOB, recipe=recipe, budget=Budget(1))
+    for following in (SECOND, THIRD):
+        frozen = keep(bench, job.stage, train_stage(job, digits, bench))
+        job = replace(job, stage=following, prefix=(*job.prefix, frozen))
+    cached = train_stage(job, digits, bench)
+    timed = train_stage(replace(job, recipe=replace(recipe, cached_features=False)), digits, bench)
+
+    assert timed.checkpoint == cached.checkpoint
+    assert timed.training.curve == cached.training.curve
+    assert (timed.training.feature_seconds > 0) == standardize
+    assert timed.training.memory.resident_bytes == (1200 + 237) * 64 < cached.training.memory.resident_bytes
+
+
+def test_a_resumed_timed_training_makes_its_features_again(digits: Dataset, bench: Workbench) -> None:
+    first = keep(bench, FIRST, train_stage(JOB, digits, bench))
+    job = replace(JOB, stage=SECOND, prefix=(first,), recipe=replace(JOB.recipe, cached_features=False))
+    with pytest.raises(Paused) as paused:
+        train_stage(job, digits, bench, lambda _: Command.PAUSE)
+    fresh = Workbench(CPU, bench.checkpoints)
+    assert (
+        train_stage(job, digits, fresh, resume=paused.value.state).checkpoint
+        == train_stage(job, digits, bench).checkpoint
+    )
+
+
+@pytest.mark.parametrize("objective", ["reconstruction", "contrastive"])
+def test_a_stage_learns_on_a_prefix_that_learned_without_labels(
+    digits: Dataset, bench: Workbench, objective: str
+) -> None:
+    recipe = replace(JOB.recipe, objective=objective, head="mlp")  # type: ignore[arg-type]
+    one = train_stage(replace(JOB, recipe=recipe), digits, bench)
+    first = keep(bench, FIRST, one)
+    two = train_stage(replace(JOB, stage=SECOND, prefix=(first,)), digits, bench)
+    assert one.training.validation_accuracy > 0.5
+    assert two.training.validation_accuracy > 0.7
+    assert evaluate_chain((first, keep(bench, SECOND, two)), digits, "auto", bench).test_accuracy > 0.6
+
+
+def test_segments_change_the_memory_and_not_the_checkpoint(digits: Dataset, bench: Workbench) -> None:
+    stage = Stage((*FIRST.layers, *SECOND.layers), FIRST.input_shape, SECOND.output_shape, norms=(3,))
+    whole = train_stage(replace(JOB, stage=stage, budget=Budget(1)), digits, bench)
+    parts = train_stage(replace(JOB, stage=stage, budget=Budget(1), segments=(1, 3)), digits, bench)
+    assert parts.checkpoint == whole.checkpoint
+    assert parts.training.memory.activation_bytes < whole.training.memory.activation_bytes
 
 
 def test_stage_inputs_are_standardised_only_where_the_recipe_says_so(digits: Dataset, bench: Workbench) -> None:

@@ -21,8 +21,9 @@ from worker.training.device import (
 )
 from worker.training.errors import Cancelled, Paused, TimeLimitExceeded
 from worker.training.evaluate import accuracy, evenly_spaced
-from worker.training.memory import MemoryFigures, training_memory, training_step
+from worker.training.memory import MemoryFigures, training_memory
 from worker.training.network import StageNetwork, place
+from worker.training.objectives import build_objective, training_step
 from worker.training.optimizer import build_optimizer
 from worker.training.spec import Budget, Command, CurvePoint, Ending, Hyperparameters, Recipe
 from worker.training.state import Position, restore_state, save_state
@@ -91,7 +92,10 @@ def report_batches(batches: int, training: int, validation: int) -> set[int]:
 
 
 class StageTraining:
-    """One training of one stage. ``network`` is trained in place and moved to the device of the labels."""
+    """One training of one stage. ``network`` is trained in place and moved to the device of the labels.
+
+    ``segments`` are the layers at which gradient checkpointing keeps activations; they change no weights.
+    """
 
     def __init__(
         self,
@@ -103,16 +107,19 @@ class StageTraining:
         budget: Budget,
         seed: int,
         resume: bytes | None = None,
+        segments: tuple[int, ...] = (),
     ) -> None:
         self.device = train.labels.device
-        self.network = place(network, self.device)
+        network.segments = segments
+        self.objective = place(build_objective(network, recipe, mixed_seed("objective", seed)), self.device)
+        self.network = network
         self.train = train
         self.validation = validation
         self.recipe = recipe
         self.budget = budget
         self.seed = seed
         self.dtype = resolve_precision(recipe.precision, self.device)
-        self.optimizer = build_optimizer(self.network, recipe, point)
+        self.optimizer = build_optimizer(self.objective, recipe, point)
         self.batches = math.ceil(len(train) / recipe.batch_size)
         self.identity: dict[str, object] = {
             "recipe": asdict(recipe),
@@ -123,7 +130,7 @@ class StageTraining:
         }
         self.position = Position()
         if resume is not None:
-            self.position = restore_state(resume, self.network, self.optimizer, self.identity)
+            self.position = restore_state(resume, self.objective, self.optimizer, self.identity)
 
     def run(self, on_progress: OnProgress = keep_going) -> TrainingResult:
         """Train to the end of the budget. Raises Paused, Cancelled, OutOfMemory or TimeLimitExceeded."""
@@ -143,7 +150,7 @@ class StageTraining:
         position = self.position
         reports = report_batches(self.batches, len(self.train), len(self.validation))
         checks = sorted(reports.union(range(CHECK_STEPS, self.batches, CHECK_STEPS)))
-        self.network.train()
+        self.objective.train()
         while position.epoch < self.budget.epochs:
             order = self._order(position.epoch)
             for start, stop in pairwise([0, *checks]):
@@ -159,7 +166,7 @@ class StageTraining:
                 self._mind_time()
                 if self._tell(on_progress, loss, measured) is Command.PRUNE:
                     return Ending.PRUNED
-        finite = all(bool(value.isfinite().all()) for value in self.network.parameters())
+        finite = all(bool(value.isfinite().all()) for value in self.network.state_dict().values())
         return Ending.COMPLETE if finite else Ending.DIVERGED
 
     def _order(self, epoch: int) -> Tensor:
@@ -175,7 +182,8 @@ class StageTraining:
         for batch in range(start, stop):
             picked = order[batch * size : (batch + 1) * size]
             expected = labels.index_select(0, picked.to(self.device))
-            loss = training_step(self.network, self.optimizer, inputs.batch(picked), expected, self.dtype)
+            drawn = mixed_seed("views", self.seed, self.position.epoch, batch)
+            loss = training_step(self.objective, self.optimizer, inputs.batch(picked), expected, drawn, self.dtype)
             total += loss
             if self.position.first_loss is None:
                 self.position.first_loss = float(loss)
@@ -226,7 +234,7 @@ class StageTraining:
         return command
 
     def _snapshot(self) -> bytes:
-        return save_state(self.network, self.optimizer, self.position, self.identity)
+        return save_state(self.objective, self.optimizer, self.position, self.identity)
 
     def _result(self, ending: Ending, memory: MemoryFigures, warmup_seconds: float) -> TrainingResult:
         position = self.position

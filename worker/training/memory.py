@@ -1,20 +1,25 @@
 """Training memory: parameters, gradients, optimiser, activations and batch; resident data is reported apart."""
 
-import math
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
 
-from worker.training.device import autocast, dtype_name, synchronize, typed_out_of_memory
+from worker.training.device import dtype_name, synchronize, typed_out_of_memory
 from worker.training.errors import OutOfMemory
-from worker.training.network import InputStatistics, StageNetwork, build_network, place
+from worker.training.network import StageNetwork, place
+from worker.training.objectives import Objective, build_objective, gradients, training_step
 from worker.training.optimizer import build_optimizer
-from worker.training.spec import Conv, Hyperparameters, Recipe, Stage
+from worker.training.spec import Hyperparameters, Recipe, Stage
 
 CUDA_METHOD = "cuda allocator peak over two training steps"
 CPU_METHOD = "peak of live tensor bytes over a profiled training step"
@@ -23,32 +28,42 @@ ANALYTIC_METHOD = "analytic"
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """Bytes; ``method`` says how the peak was found."""
+    """Bytes; ``method`` says how the peak was found, ``activation_bytes`` is a share of the analytic figure."""
 
     peak_bytes: int
     method: str
     analytic_bytes: int
+    activation_bytes: int
     resident_bytes: int = 0
 
 
-def analytic_bytes(network: StageNetwork, batch_size: int, batch_dtype: torch.dtype, dtype: torch.dtype) -> int:
-    """From shapes alone: weights, gradients and momentum, the batch, and the activations kept for the backward pass.
+@dataclass(frozen=True)
+class Step:
+    """All that the memory of a training step depends on."""
 
-    Kept are the standardised input, the output of every convolution (rectified in place) and of every pool with the
-    int64 positions of its maxima, and the logits. Workspaces and gradients of activations are not in it.
-    """
-    stage = network.stage
-    value_bytes = dtype.itemsize
-    input_values = math.prod(stage.input_shape)
-    parameters = sum(value.numel() for value in network.parameters())
-    buffers = sum(value.numel() for value in network.buffers())
-    per_image = input_values * (batch_dtype.itemsize + 4) + 8 + network.classes * 4
-    if dtype != torch.float32:
-        per_image += input_values * value_bytes
-    for layer, shape in zip(stage.layers, stage.shapes, strict=True):
-        per_image += math.prod(shape) * (value_bytes if isinstance(layer, Conv) else value_bytes + 8)
-    lowered = parameters * value_bytes if dtype != torch.float32 else 0
-    return 4 * (3 * parameters + buffers) + lowered + batch_size * per_image
+    stage: Stage
+    classes: int
+    mean_shape: tuple[int, ...]
+    segments: tuple[int, ...]
+    recipe: Recipe
+    batch_dtype: torch.dtype
+    dtype: torch.dtype
+    device: torch.device
+
+    def objective(self) -> Objective:
+        """A network of its own, so that looking at its memory leaves no trace in the training."""
+        with torch.random.fork_rng(devices=[]):
+            network = StageNetwork(self.stage, self.classes, self.recipe.head)
+        network.input_mean = torch.zeros(self.mean_shape)
+        network.segments = self.segments
+        return build_objective(network, self.recipe, 0)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Inputs and labels."""
+        channels, height, width = self.stage.input_shape
+        size = self.recipe.batch_size
+        inputs = torch.ones(size, height, width, channels, dtype=self.batch_dtype, device=self.device)
+        return inputs.permute(0, 3, 1, 2), torch.zeros(size, dtype=torch.int64, device=self.device)
 
 
 def training_memory(
@@ -63,14 +78,13 @@ def training_memory(
 
     Raises OutOfMemory if the device has not that much or if it is more than ``limit`` bytes.
     """
-    needed = analytic_bytes(network, recipe.batch_size, batch_dtype, dtype)
+    mean_shape = tuple(network.input_mean.shape)
+    step = Step(network.stage, network.classes, mean_shape, network.segments, recipe, batch_dtype, dtype, device)
+    needed, activations = analytic_bytes(step)
     _refuse_beyond(limit, needed)
-    shape = tuple(network.input_mean.shape)
     with typed_out_of_memory():
-        peak, method = _measured(
-            network.stage, network.classes, network.head_name, shape, recipe, batch_dtype, dtype, device
-        )
-    figures = MemoryFigures(peak or needed, method, needed)
+        peak, method = _measured(step)
+    figures = MemoryFigures(peak or needed, method, needed, activations)
     _refuse_beyond(limit, figures.peak_bytes)
     return figures
 
@@ -84,46 +98,86 @@ def _refuse_beyond(limit: int | None, needed: int) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _measured(
-    stage: Stage,
-    classes: int,
-    head: str,
-    mean_shape: tuple[int, ...],
-    recipe: Recipe,
-    batch_dtype: torch.dtype,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> tuple[int, str]:
-    # A network of its own, so that measuring leaves no trace in the training.
+def analytic_bytes(step: Step) -> tuple[int, int]:
+    """From shapes alone: all that a step holds at its peak, and the activations' share of it.
+
+    Held throughout are weights, buffers, gradients, momentum and the batch. Activations are what comes and goes: what
+    is kept for the backward pass and the gradients on their way. The step runs on tensors without storage, so what
+    kernels take for themselves is not in it.
+    """
+    with FakeTensorMode(), step.device:
+        objective = step.objective()
+        for value in objective.parameters():
+            value.grad = torch.zeros_like(value)
+        inputs, labels = step.batch()
+        parameters, buffers = list(objective.parameters()), list(objective.buffers())
+        gradient_values = [value.grad for value in parameters if value.grad is not None]
+        held = [*parameters, *buffers, *gradient_values, inputs, labels]
+        with LiveBytes(held) as counted:
+            gradients(objective, inputs, labels, 0, step.dtype)
+    momentum = sum(value.nbytes for value in parameters)
+    return sum(value.nbytes for value in held) + momentum + counted.peak, counted.peak
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make while it is entered, those of ``held`` apart."""
+
+    def __init__(self, held: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known = WeakIdKeyDictionary()
+        for value in held:
+            self._known[value.untyped_storage()] = None
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: object, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for value in tree_leaves(made):
+            if isinstance(value, Tensor):
+                self._count(value.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage in self._known:
+            return
+        size = storage.nbytes()
+        self._known[storage] = weakref.finalize(storage, self._release, size)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+
+    def _release(self, size: int) -> None:
+        self.live -= size
+
+
+@lru_cache(maxsize=1024)
+def _measured(step: Step) -> tuple[int, str]:
+    device = step.device
     if device.type == "cuda":
         synchronize(device)
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-    statistics = InputStatistics(torch.zeros(mean_shape), torch.ones(mean_shape[0], 1, 1))
-    network = build_network(stage, classes, head, recipe.initialization, 0, statistics)
-    place(network, device)
-    optimizer = build_optimizer(network, recipe, Hyperparameters(learning_rate=1e-3, regularization=1e-3))
+    objective = place(step.objective(), device)
+    optimizer = build_optimizer(objective, step.recipe, Hyperparameters(learning_rate=1e-3, regularization=1e-3))
 
-    def step() -> None:
-        channels, height, width = stage.input_shape
-        inputs = torch.ones(recipe.batch_size, height, width, channels, dtype=batch_dtype, device=device)
-        labels = torch.zeros(recipe.batch_size, dtype=torch.int64, device=device)
-        training_step(network, optimizer, inputs.permute(0, 3, 1, 2), labels, dtype)
+    def run() -> None:
+        inputs, labels = step.batch()
+        training_step(objective, optimizer, inputs, labels, 0, step.dtype)
 
-    step()
+    run()
     if device.type == "cuda":
-        step()
+        run()
         synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before, CUDA_METHOD
     if device.type != "cpu":
         synchronize(device)
-        return 0, f"{ANALYTIC_METHOD} ({dtype_name(dtype)})"
+        return 0, f"{ANALYTIC_METHOD} ({dtype_name(step.dtype)})"
     optimizer.zero_grad(set_to_none=True)
-    held = sum(value.nbytes for value in (*network.parameters(), *network.buffers()))
+    held = sum(value.nbytes for value in (*objective.parameters(), *objective.buffers()))
     held += sum(
         value.nbytes for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
     )
-    return held + _allocation_peak(step), CPU_METHOD
+    return held + _allocation_peak(run), CPU_METHOD
 
 
 def _allocation_peak(step: Callable[[], None]) -> int:
@@ -141,16 +195,3 @@ def _allocation_peak(step: Callable[[], None]) -> int:
         live += change
         peak = max(peak, live)
     return peak
-
-
-def training_step(
-    network: StageNetwork, optimizer: torch.optim.Optimizer, inputs: Tensor, labels: Tensor, dtype: torch.dtype
-) -> Tensor:
-    """One optimiser step on a batch; its loss, detached and not yet waited for."""
-    with autocast(labels.device, dtype):
-        logits = network(inputs)
-    loss = functional.cross_entropy(logits.float(), labels)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
-    return loss.detach()

@@ -3,19 +3,35 @@
 import torch
 from torch import nn
 
+from worker.training.objectives import Objective
 from worker.training.spec import Hyperparameters, Recipe
 
 
-def build_optimizer(network: nn.Module, recipe: Recipe, point: Hyperparameters) -> torch.optim.SGD:
-    """SGD with momentum; weight decay acts on weights and spares biases."""
-    weights = [value for value in network.parameters() if value.ndim > 1]
-    biases = [value for value in network.parameters() if value.ndim <= 1]
+def build_optimizer(objective: Objective, recipe: Recipe, point: Hyperparameters) -> torch.optim.SGD:
+    """SGD with momentum; every convolution has the values of its layer, all else those of the head.
+
+    Weight decay acts on weights and spares biases and norms.
+    """
+    network = objective.network
+    layer_of = {id(value): layer for layer, part in enumerate(network.convolutions) for value in part.parameters()}
+    depth = len(network.convolutions)
+    rates = layer_values(point, "learning_rate", depth)
+    decays = layer_values(point, "regularization", depth)
+    # Layers that share their values share a group: a fused step takes a whole group at once.
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for value in objective.parameters():
+        layer = layer_of.get(id(value), depth)
+        groups.setdefault((rates[layer], decays[layer] if value.ndim > 1 else 0.0), []).append(value)
     return torch.optim.SGD(
-        [
-            {"params": weights, "weight_decay": point.regularization},
-            {"params": biases, "weight_decay": 0.0},
-        ],
-        lr=point.learning_rate,
+        [{"params": values, "lr": rate, "weight_decay": decay} for (rate, decay), values in groups.items()],
         momentum=recipe.momentum,
-        fused=next(network.parameters()).device.type in ("cpu", "cuda"),
+        fused=next(objective.parameters()).device.type in ("cpu", "cuda"),
     )
+
+
+def layer_values(point: Hyperparameters, axis: str, convolutions: int) -> list[float]:
+    """What a point says of an axis for every convolution, and at last for the head."""
+    base, more = getattr(point, axis), dict(point.more)
+    factor = more.get(f"{axis}_factor", 1.0)
+    layers = [more.get(f"{axis}_{layer + 1}", base * factor**layer) for layer in range(convolutions)]
+    return [*layers, base * factor**convolutions]

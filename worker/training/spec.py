@@ -43,6 +43,8 @@ class Stage:
         shape = self.shapes[-1]
         if shape != self.output_shape or min(shape) < 1:
             raise ValueError(f"the layers turn {self.input_shape} into {shape}, the stage says {self.output_shape}")
+        if list(self.norms) != sorted(set(self.norms) & set(range(len(self.layers)))):
+            raise ValueError(f"norms are numbers of the {len(self.layers)} layers in rising order, not {self.norms}")
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from worker.training.errors import ForeignState
 from worker.training.spec import CurvePoint
 
-FORMAT = "stagetune-training-1"
+FORMAT = "stagetune-training-2"
 METADATA = "stagetune"
 
 
@@ -31,12 +31,13 @@ class Position:
 
 
 def save_state(
-    network: nn.Module, optimizer: torch.optim.Optimizer, position: Position, identity: dict[str, object]
+    module: nn.Module, optimizer: torch.optim.Optimizer, position: Position, identity: dict[str, object]
 ) -> bytes:
-    """Weights, momentum and position; ``identity`` says which training this is."""
+    """Weights, buffers, momentum and position; ``identity`` says which training this is."""
     tensors: dict[str, Tensor] = {}
-    for name, parameter in network.named_parameters():
-        tensors[f"weight/{name}"] = parameter.detach().cpu().contiguous()
+    for name, value in module.state_dict().items():
+        tensors[f"value/{name}"] = value.cpu().contiguous()
+    for name, parameter in module.named_parameters():
         momentum = optimizer.state[parameter].get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum.cpu().contiguous()
@@ -45,17 +46,18 @@ def save_state(
 
 
 def restore_state(
-    state: bytes, network: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, object]
+    state: bytes, module: nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, object]
 ) -> Position:
-    """Put a saved training into ``network`` and ``optimizer``. Raises ForeignState if it is another training's."""
+    """Put a saved training into ``module`` and ``optimizer``. Raises ForeignState if it is another training's."""
     document = _document(state)
     # Compared as JSON, in which tuples are lists.
     if document.get("format") != FORMAT or document.get("identity") != json.loads(json.dumps(identity)):
         raise ForeignState("the saved state belongs to another training; start this one from its beginning")
     tensors = load(state)
     with torch.no_grad():
-        for name, parameter in network.named_parameters():
-            parameter.copy_(tensors[f"weight/{name}"])
+        for name, value in module.state_dict().items():
+            value.copy_(tensors[f"value/{name}"])
+        for name, parameter in module.named_parameters():
             momentum = tensors.get(f"momentum/{name}")
             if momentum is not None:
                 buffer = torch.empty_like(parameter)

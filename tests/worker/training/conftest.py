@@ -36,12 +36,15 @@ def make_training() -> MakeTraining:
         seed: int = 0,
         resume: bytes | None = None,
         images: int = 330,
+        stage: Stage = STAGE,
+        segments: tuple[int, ...] = (),
     ) -> StageTraining:
         recipe = recipe or Recipe(batch_size=20)
         statistics = InputStatistics(torch.full((1, 1, 1), 90.0), torch.full((1, 1, 1), 45.0))
-        network = build_network(STAGE, 2, recipe.head, recipe.initialization, seed, statistics)
+        network = build_network(stage, 2, recipe.head, recipe.initialization, seed, statistics)
         point = point or Hyperparameters(1e-2, 1e-4)
         budget = budget or Budget(2)
-        return StageTraining(network, stripes(images, 1), stripes(50, 2), recipe, point, budget, seed, resume)
+        train, validation = stripes(images, 1), stripes(50, 2)
+        return StageTraining(network, train, validation, recipe, point, budget, seed, resume, segments)
 
     return make

@@ -1,8 +1,10 @@
+import pytest
 import torch
 
+from worker.training.errors import OutOfMemory
 from worker.training.memory import CPU_METHOD, training_memory
 from worker.training.network import InputStatistics, build_network
-from worker.training.spec import Conv, Pool, Recipe, Stage
+from worker.training.spec import Conv, Objective, Pool, Recipe, Stage
 
 CPU = torch.device("cpu")
 STAGE = Stage((Conv(3, 16), Conv(3, 16), Pool(2)), (3, 16, 16), (16, 8, 8))
@@ -15,10 +17,42 @@ def measured(batch: int, dtype: torch.dtype = torch.float32) -> tuple[int, int]:
     return figures.peak_bytes, figures.analytic_bytes
 
 
-def test_the_measured_peak_lies_near_the_analytic_figure() -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        peak, analytic = measured(64, dtype)
-        assert 0.5 * analytic < peak < 2.5 * analytic
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Stage((Conv(3, 32), Conv(3, 32), Pool(2)), (3, 32, 32), (32, 16, 16)),
+        Stage((Conv(3, 32), Pool(2)), (32, 16, 16), (32, 8, 8)),
+        Stage((Conv(3, 32), Pool(2), Conv(2, 64), Pool(2)), (3, 32, 32), (64, 8, 8), norms=(2,)),
+    ],
+)
+def test_the_measured_peak_lies_near_the_analytic_figure(stage: Stage, dtype: torch.dtype) -> None:
+    network = build_network(stage, 10, "linear", "he", 0, InputStatistics.identity(stage.input_shape[0]))
+    figures = training_memory(network, Recipe(batch_size=50), torch.uint8, dtype, CPU, None)
+    assert figures.peak_bytes == pytest.approx(figures.analytic_bytes, rel=0.1)
+    assert 0.5 * figures.analytic_bytes < figures.activation_bytes < figures.analytic_bytes
+
+
+@pytest.mark.parametrize("head", ["linear", "conv2"])
+@pytest.mark.parametrize("objective", ["classification", "reconstruction", "contrastive"])
+def test_the_analytic_figure_knows_heads_and_objectives(head: str, objective: Objective) -> None:
+    network = build_network(STAGE, 10, head, "he", 0, InputStatistics.identity(3))
+    recipe = Recipe(batch_size=64, head=head, objective=objective)
+    figures = training_memory(network, recipe, torch.uint8, torch.float32, CPU, None)
+    assert figures.peak_bytes == pytest.approx(figures.analytic_bytes, rel=0.25)
+
+
+def test_what_a_step_would_take_is_refused_before_it_is_taken() -> None:
+    network = build_network(STAGE, 10, "linear", "he", 0, InputStatistics.identity(3))
+    with pytest.raises(OutOfMemory, match=r"limits\.memory"):
+        training_memory(network, Recipe(batch_size=10**9), torch.uint8, torch.float32, CPU, 1 << 40)
+
+
+def test_looking_at_memory_draws_nothing() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    measured(48)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_memory_grows_with_the_batch_and_shrinks_with_precision() -> None:

@@ -2,8 +2,7 @@ import torch
 from torch.nn import functional
 
 from worker.training.network import InputStatistics, build_network
-from worker.training.optimizer import build_optimizer
-from worker.training.spec import Conv, Hyperparameters, Pool, Recipe, Stage
+from worker.training.spec import Conv, Pool, Stage
 
 STAGE = Stage((Conv(3, 6), Conv(3, 5), Pool(2), Conv(2, 4)), (3, 8, 8), (4, 4, 4))
 STATISTICS = InputStatistics(torch.full((3, 1, 1), 100.0), torch.full((3, 1, 1), 50.0))
@@ -50,15 +49,3 @@ def test_he_has_zero_biases_and_the_variance_of_its_name() -> None:
     assert not network.convolutions[0].bias.any()  # type: ignore[operator]
     default = build_network(wide, 10, "linear", "torch", 0, InputStatistics.identity(16))
     assert default.convolutions[0].bias.any()  # type: ignore[operator]
-
-
-def test_weights_decay_and_biases_do_not() -> None:
-    network = build_network(STAGE, 10, "linear", "torch", 0, STATISTICS)
-    optimizer = build_optimizer(network, Recipe(momentum=0.0), Hyperparameters(0.1, 0.5))
-    before = {name: value.detach().clone() for name, value in network.named_parameters()}
-    for value in network.parameters():
-        value.grad = torch.zeros_like(value)
-    optimizer.step()
-    for name, value in network.named_parameters():
-        factor = 1.0 if name.endswith("bias") else 1 - 0.1 * 0.5
-        torch.testing.assert_close(value.detach(), before[name] * factor)
