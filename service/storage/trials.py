@@ -135,6 +135,14 @@ def cancel_of_ended_searches(tx: Transaction, experiment: UUID) -> None:
     )
 
 
+def cancel_running(tx: Transaction, search: UUID) -> None:
+    """Cancel the running trials of a search."""
+    tx.execute(
+        "UPDATE trial SET state = 'cancelled', finished_at = now() WHERE search_id = :search AND state = 'running'",
+        {"search": search},
+    )
+
+
 def unprojected(tx: Transaction, limit: int) -> list[UUID]:
     """Searches with a trial whose present state Optuna's tables do not show."""
     return list(

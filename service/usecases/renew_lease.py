@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from service.domain.errors import LeaseLost
-from service.domain.states import ExperimentState, TaskState
+from service.domain.states import TaskState
 from service.storage import Storage, results, tasks, workers
 from service.storage.results import Measurement
 
@@ -51,5 +51,4 @@ def renew_lease(
                 return Renewal(Command.CANCEL, tx.now())
             raise LeaseLost
         results.measure(tx, task, attempt, measurements)
-        running = ExperimentState.RUNNING in tasks.wanted_by(tx, task)
-        return Renewal(Command.CONTINUE if running else Command.PAUSE, expires_at)
+        return Renewal(Command.CONTINUE if tasks.is_wanted(tx, task) else Command.PAUSE, expires_at)
