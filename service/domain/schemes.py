@@ -29,6 +29,15 @@ def stage_space(settings: SearchSettings, stage: Stage) -> Space:
     return Space(space.learning_rate, space.regularization, tuple(more))
 
 
+def shown_space(settings: SearchSettings, stage: Stage) -> Space:
+    """All that the search of a stage may come to search, a second round included; a range test only narrows.
+
+    Optuna's tables show every trial in it: its samplers learn from trials that share one space.
+    """
+    space = stage_space(settings, stage)
+    return widen(space) if settings.second_round else space
+
+
 def fill(point: Point, space: Space) -> Point:
     """The point on the axes of ``space``: those it lacks are what makes every layer the same as the base."""
     values = point.values

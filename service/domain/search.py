@@ -7,7 +7,7 @@ from statistics import fmean
 
 from service.domain.experiment import SearchSettings
 from service.domain.schemes import fill
-from service.domain.space import Interval, Point, Space, Suggestion
+from service.domain.space import Point, Space, Suggestion
 from service.domain.states import Sampler, SearchState, TrialOrigin, TrialState
 from service.domain.statistics import difference_error
 
@@ -53,19 +53,6 @@ def start_points(
     for suggestion in wanted:
         first.setdefault(suggestion.point, suggestion)
     return tuple(first.values())[:trials]
-
-
-def enclosing(spaces: Sequence[Space], points: Iterable[Point]) -> Space:
-    """The smallest space that holds all of these spaces and points, which have the same axes."""
-    values = [point.values for point in points]
-
-    def around(name: str) -> Interval:
-        axes = [space.axes[name] for space in spaces]
-        tried = [point[name] for point in values]
-        return Interval(min([axis.low for axis in axes] + tried), max([axis.high for axis in axes] + tried))
-
-    more = tuple((name, around(name)) for name, _ in spaces[0].more)
-    return Space(around("learning_rate"), around("regularization"), more)
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,11 +210,13 @@ def _summaries(tx: Transaction, chosen: str, parameters: dict[str, object]) -> l
         FROM ({chosen}) e
         CROSS JOIN LATERAL (
             SELECT count(*) AS searches, count(*) FILTER (WHERE s.state = 'decided') AS searches_decided,
-                   coalesce(sum(s.budget), 0) AS trials, coalesce(sum(done.trials), 0) AS trials_finished
+                   coalesce(sum(CASE WHEN s.match_ids = '{{}}' THEN s.budget ELSE done.asked END), 0) AS trials,
+                   coalesce(sum(done.trials), 0) AS trials_finished
             FROM experiment_search es
             JOIN search s ON s.id = es.search_id
             CROSS JOIN LATERAL (
-                SELECT count(*) AS trials FROM trial WHERE search_id = s.id AND state <> 'running'
+                SELECT count(*) AS asked, count(*) FILTER (WHERE state <> 'running') AS trials
+                FROM trial WHERE search_id = s.id
             ) done
             WHERE es.experiment_id = e.id
         ) counts

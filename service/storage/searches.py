@@ -56,13 +56,15 @@ class SearchRow:
 
 @dataclass(frozen=True, slots=True)
 class OpenRow:
-    """An open search of a running experiment whose data set a live worker holds; ``budget`` as far as it goes now."""
+    """An open search of a running experiment whose data set a live worker holds; what it may spend, what it has."""
 
     id: UUID
     key: str
     asked: int
     finished: int
     budget: int
+    seconds: float | None
+    spent: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,14 +312,13 @@ def cancel_unwanted(tx: Transaction, experiment: UUID) -> None:
 
 
 def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
-    """Open searches of running experiments, range tests behind them, whose data set a live worker holds; oldest first.
+    """Open searches of running experiments that need no range test any more and whose data a live worker holds.
 
-    One that has spent its seconds has a budget of one trial: it is never decided on none.
+    Those that opened first stand first.
     """
     rows = tx.execute(
         f"""
-        SELECT s.id, s.key, counts.asked, counts.finished,
-               CASE WHEN {SEARCH_SECONDS} >= s.seconds THEN 1 ELSE s.budget END AS budget
+        SELECT s.id, s.key, counts.asked, counts.finished, s.budget, s.seconds, {SEARCH_SECONDS} AS spent
         FROM search s
         CROSS JOIN LATERAL (
             SELECT count(*) AS asked, count(*) FILTER (WHERE state <> 'running') AS finished
@@ -340,7 +341,9 @@ def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
         """,
         {"alive": alive_seconds},
     )
-    return [OpenRow(row.id, row.key, row.asked, row.finished, row.budget) for row in rows]
+    return [
+        OpenRow(row.id, row.key, row.asked, row.finished, row.budget, row.seconds, float(row.spent)) for row in rows
+    ]
 
 
 def _row(row: Any) -> SearchRow:

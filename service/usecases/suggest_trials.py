@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from uuid import uuid4
 
-from service.domain.ask_ahead import OpenSearch, searches_to_ask
+from service.domain.ask_ahead import OpenSearch, affordable, searches_to_ask
 from service.domain.errors import DatabaseUnavailable
 from service.domain.search import start_points
 from service.domain.space import SearchBrief, Suggest
@@ -39,7 +39,13 @@ def suggest_trials(
     ids = {row.key: row.id for row in wanting}
     chosen = searches_to_ask(
         [
-            OpenSearch(row.key, row.budget, row.asked, row.asked - row.finished, blind(briefs[row.id]))
+            OpenSearch(
+                row.key,
+                affordable(row.budget, row.finished, row.seconds, row.spent),
+                row.asked,
+                row.asked - row.finished,
+                blind(briefs[row.id]),
+            )
             for row in wanting
         ],
         fleet.slots,

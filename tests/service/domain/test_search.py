@@ -5,7 +5,7 @@ import pytest
 from service.domain.experiment import SearchSettings
 from service.domain.layers import Conv, Stage
 from service.domain.schemes import stage_space
-from service.domain.search import enclosing, opening, start_points
+from service.domain.search import opening, start_points
 from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Interval, Point, Space, Suggestion
 from service.domain.states import Sampler, Scheme, SearchState, TrialOrigin
 
@@ -79,11 +79,6 @@ def test_start_points_have_the_axes_of_the_stage() -> None:
     enqueued, inherited = start_points(geometric, space, 11, ancestors=[B])
     assert enqueued.point.values == {**A.values, "learning_rate_factor": 1.0, "regularization_factor": 1.0}
     assert space.holds(inherited.point)
-
-
-def test_a_space_encloses_other_spaces_and_points() -> None:
-    bounded = Space(Interval(1e-3, 0.3), Interval(1e-5, 1e-2))
-    assert enclosing([DEFAULT_SPACE, bounded], [Point(1e-5, 0.05)]) == Space(Interval(1e-5, 0.3), Interval(1e-6, 0.1))
 
 
 def test_random_exponential_search_starts_at_one_point() -> None:
