@@ -33,6 +33,7 @@ from service.settings import Settings, is_loopback
 from service.storage import Storage, migrations
 from service.tuning.dashboard import find_study, has_study
 from service.tuning.projection import StudyProjection
+from service.tuning.prune import should_prune
 from service.tuning.suggest import suggest
 from service.usecases.manage_tokens import ensure_token_file
 
@@ -118,7 +119,7 @@ def _parts(app: FastAPI, settings: Settings) -> Iterator[None]:
         app.state.dashboard = dashboard.build_dashboard(projection.storage)
         background = Background(store, suggest, projection, settings, app.state.bell.ring)
         find, has = partial(find_study, projection.storage), partial(has_study, projection.storage)
-        app.state.services = Services(settings, store, files, app.state.bell, background.wake, find, has)
+        app.state.services = Services(settings, store, files, app.state.bell, background.wake, should_prune, find, has)
         background.start()
         stack.callback(background.stop)
         yield

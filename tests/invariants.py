@@ -33,15 +33,51 @@ QUERIES = {
         SELECT tr.id FROM stagetune.trial tr JOIN stagetune.task t ON t.trial_id = tr.id
         WHERE (tr.state IN ('complete', 'pruned')) <> (t.state = 'done')
     """,
+    "a task waits or goes on although its search has ended without incumbent": """
+        SELECT t.id FROM stagetune.task t JOIN stagetune.search s ON s.id = t.search_id
+        WHERE s.state IN ('dead', 'infeasible', 'cancelled') AND t.state IN ('ready', 'leased')
+    """,
+    "a trial runs although its search has ended": """
+        SELECT t.id FROM stagetune.trial t JOIN stagetune.search s ON s.id = t.search_id
+        WHERE s.state NOT IN ('waiting', 'open') AND t.state = 'running'
+    """,
+    "a search was infeasible without a limit or a trial that ran out of memory": """
+        SELECT s.id FROM stagetune.search s
+        WHERE s.state = 'infeasible' AND (s.spec #>> '{limits,memory}' IS NULL OR NOT EXISTS (
+            SELECT FROM stagetune.trial t
+            WHERE t.search_id = s.id AND t.state = 'failed' AND t.failure LIKE 'out-of-memory%'
+        ))
+    """,
+    "a trial was suggested before the range test of its search had ended": """
+        SELECT tr.id FROM stagetune.trial tr JOIN stagetune.search s ON s.id = tr.search_id
+        WHERE s.spec #>> '{search,range_test}' = 'true' AND NOT EXISTS (
+            SELECT FROM stagetune.task t WHERE t.search_id = s.id AND t.kind = 'range-test'
+            AND t.state IN ('done', 'failed') AND t.finished_at <= tr.suggested_at
+        )
+    """,
+    "a search opened before one whose seconds it may spend had ended": """
+        SELECT s.id FROM stagetune.search s JOIN stagetune.search m ON m.id = ANY(s.match_ids)
+        WHERE s.state = 'open' AND m.state IN ('waiting', 'open')
+    """,
+    "a second round left the budget as it was": """
+        SELECT id FROM stagetune.search
+        WHERE (round = 2) <> (budget > CAST(planned #>> '{budget,trials}' AS integer))
+    """,
+    "a search was decided before its confirmations had ended": """
+        SELECT t.id FROM stagetune.task t JOIN stagetune.search s ON s.id = t.search_id
+        WHERE t.candidate_id IS NOT NULL AND s.state = 'decided' AND t.state IN ('ready', 'leased')
+    """,
     "a search has more trials than its budget": """
         SELECT s.id FROM stagetune.search s JOIN stagetune.trial t ON t.search_id = s.id
         GROUP BY s.id, s.budget HAVING count(*) > s.budget
     """,
-    "a search was decided on something else than its best complete trial": """
+    "a search was decided on something else than its best complete trial, or the two best that were confirmed": """
         SELECT s.id FROM stagetune.search s JOIN stagetune.trial i ON i.id = s.incumbent_id
-        WHERE EXISTS (
-            SELECT FROM stagetune.trial o WHERE o.search_id = s.id AND o.state = 'complete' AND NOT o.diverged
+        WHERE (
+            SELECT count(*) FROM stagetune.trial o WHERE o.search_id = s.id AND o.state = 'complete' AND NOT o.diverged
             AND (o.value, -o.ordinal) > (i.value, -i.ordinal)
+        ) > (
+            SELECT count(*) FROM (SELECT FROM stagetune.task t WHERE t.candidate_id = i.id LIMIT 1) confirmed
         )
     """,
     "a result names a checkpoint that is not stored": """

@@ -59,6 +59,17 @@ def upgrade() -> None:
     op.add_column("search", sa.Column("seed", sa.Integer(), server_default="0", nullable=False), schema=SCHEMA)
     op.execute("UPDATE stagetune.search SET seed = CAST(spec #>> '{seeds,0}' AS integer)")
     op.execute("COMMENT ON COLUMN stagetune.search.budget IS 'trials; a second round adds some'")
+    op.add_column(
+        "experiment_search",
+        sa.Column("seeds", sa.ARRAY(sa.Integer()), nullable=True, comment="its own, and those that it is fitted with"),
+        schema=SCHEMA,
+    )
+    op.execute(
+        "UPDATE stagetune.experiment_search es SET seeds = e.seeds FROM stagetune.experiment e"
+        " WHERE e.id = es.experiment_id"
+    )
+    op.alter_column("experiment_search", "seeds", nullable=False, schema=SCHEMA)
+    op.drop_column("experiment", "seeds", schema=SCHEMA)
     op.add_column("search", sa.Column("round", sa.Integer(), server_default="1", nullable=False), schema=SCHEMA)
     op.add_column(
         "search",
@@ -150,6 +161,13 @@ def downgrade() -> None:
     op.drop_column("trial", "more", schema=SCHEMA)
     for name in ("match_ids", "seconds", "space", "round", "seed"):
         op.drop_column("search", name, schema=SCHEMA)
+    op.add_column("experiment", sa.Column("seeds", sa.ARRAY(sa.Integer()), nullable=True), schema=SCHEMA)
+    op.execute(
+        "UPDATE stagetune.experiment"
+        " SET seeds = ARRAY(SELECT CAST(jsonb_array_elements_text(spec -> 'seeds') AS integer))"
+    )
+    op.alter_column("experiment", "seeds", nullable=False, schema=SCHEMA)
+    op.drop_column("experiment_search", "seeds", schema=SCHEMA)
     op.execute("COMMENT ON COLUMN stagetune.search.budget IS NULL")
     op.execute("COMMENT ON COLUMN stagetune.result.checkpoint IS NULL")
     _check(new=False)

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from service.api.bell import Bell
 from service.artifacts import ArtifactStore
+from service.domain.pruning import ShouldPrune
 from service.settings import Settings
 from service.storage import Storage
 
@@ -21,6 +22,7 @@ class Services:
     artifacts: ArtifactStore
     bell: Bell
     wake_planner: Callable[[], None]
+    should_prune: ShouldPrune
     find_study: Callable[[str], int | None]
     has_study: Callable[[int], bool]
 

@@ -99,7 +99,9 @@ def heartbeat(task: UUID, attempt: Attempt, body: Heartbeat, services: Served) -
     """Renew the lease, bring measurements and hear what to do next."""
     measurements = [Measurement(r.step, r.epoch, r.validation_accuracy, r.loss) for r in body.reports]
     lease_seconds = services.settings.lease_seconds
-    answer = renew_lease(services.store, task, attempt, lease_seconds, measurements, body.fraction)
+    answer = renew_lease(
+        services.store, services.should_prune, task, attempt, lease_seconds, measurements, body.fraction
+    )
     return HeartbeatAnswer.model_validate(answer)
 
 

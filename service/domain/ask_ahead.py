@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import ceil
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,21 @@ class OpenSearch:
     asked: int
     pending: int
     blind: int = 0
+
+
+def affordable(budget: int, finished: int, seconds: float | None, spent: float) -> int:
+    """How many trials a search may have that has finished some and ``spent`` some of its ``seconds``.
+
+    The next trials are taken to cost what those before did, and there is always one. Without ``seconds`` to spend it is
+    the ``budget``, which bounds the others too.
+    """
+    if seconds is None:
+        return budget
+    if spent >= seconds:
+        return max(finished, 1)
+    if not finished or not spent:
+        return budget
+    return min(budget, finished + ceil((seconds - spent) * finished / spent))
 
 
 def searches_to_ask(searches: Iterable[OpenSearch], slots: int, workers: int, other_tasks: int = 0) -> tuple[str, ...]:

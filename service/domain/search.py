@@ -1,48 +1,57 @@
 """The life of a stage search: when it opens, what it tries first, and what it decides."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from statistics import fmean
 
 from service.domain.experiment import SearchSettings
-from service.domain.space import Point, Suggestion
+from service.domain.schemes import fill
+from service.domain.space import Point, Space, Suggestion
 from service.domain.states import Sampler, SearchState, TrialOrigin, TrialState
+from service.domain.statistics import difference_error
+
+CANDIDATES = 2
+"""So many of the best trials are confirmed with other seeds."""
 
 
-def opening(parent: SearchState | None, earlier: SearchState | None) -> SearchState:
-    """WAITING, OPEN or DEAD: the state of a search that has not started, from those of its parent and earlier search.
+def opening(
+    parent: SearchState | None, earlier: SearchState | None, matches: Iterable[SearchState] = ()
+) -> SearchState:
+    """WAITING, OPEN or DEAD: the state of a search that has not started, from those of the searches it waits for.
 
-    A dead parent leaves no prefix to stand on. A dead search of the earlier phase leaves only its start point out.
+    A parent without incumbent leaves no prefix to stand on. An earlier search without one leaves only its start point
+    out; ``matches``, however they end, have spent their seconds.
     """
-    if parent in (SearchState.DEAD, SearchState.CANCELLED):
+    if parent in SearchState.fruitless():
         return SearchState.DEAD
     if parent not in (None, SearchState.DECIDED):
         return SearchState.WAITING
-    if earlier is None or earlier in SearchState.ended():
-        return SearchState.OPEN
-    return SearchState.WAITING
+    others = [*matches] if earlier is None else [earlier, *matches]
+    return SearchState.OPEN if all(state in SearchState.ended() for state in others) else SearchState.WAITING
 
 
 def start_points(
-    settings: SearchSettings, trials: int, earlier: Point | None = None, ancestors: Iterable[Point] = ()
+    settings: SearchSettings, space: Space, trials: int, earlier: Point | None = None, ancestors: Iterable[Point] = ()
 ) -> tuple[Suggestion, ...]:
-    """The first trials of a search by ordinal, none twice and no more than ``trials``.
+    """The first trials of a search by ordinal, on the axes of its ``space``, none twice and no more than ``trials``.
 
     First the incumbent of the earlier phase's search of the same stage, then the points the submission enqueues, then
-    the incumbents of the plan's ancestors from the root on. Random exponential search has one: the earlier phase's
-    incumbent or the initial point (paper, section 4.2).
+    the incumbents of the plan's ancestors from the root on, where they lie inside the space. Random exponential search
+    has one: the earlier phase's incumbent or the initial point (paper, section 4.2).
     """
-    incumbent = [] if earlier is None else [Suggestion(earlier, TrialOrigin.INCUMBENT)]
+    incumbent = [] if earlier is None else [Suggestion(fill(earlier, space), TrialOrigin.INCUMBENT)]
     if settings.sampler is Sampler.RANDOM_EXPONENTIAL:
         return tuple(incumbent or [Suggestion(settings.initial, TrialOrigin.ENQUEUED)])
+    inherited = (fill(point, space) for point in ancestors)
     wanted = [
         *incumbent,
-        *(Suggestion(point, TrialOrigin.ENQUEUED) for point in settings.enqueue),
-        *(Suggestion(point, TrialOrigin.INCUMBENT) for point in ancestors),
+        *(Suggestion(fill(point, space), TrialOrigin.ENQUEUED) for point in settings.enqueue),
+        *(Suggestion(point, TrialOrigin.INCUMBENT) for point in inherited if space.holds(point)),
     ]
     first: dict[Point, Suggestion] = {}
     for suggestion in wanted:
-        if settings.space.holds(suggestion.point):
-            first.setdefault(suggestion.point, suggestion)
+        first.setdefault(suggestion.point, suggestion)
     return tuple(first.values())[:trials]
 
 
@@ -57,26 +66,91 @@ class TrialSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an open search is.
+
+    ``spent``: the seconds it may spend are used up. ``second_round`` are the trials of a round that it may still have,
+    ``prefix_accuracy`` is what its prefix reached on ``images`` validation images. ``seeds`` are those that confirm the
+    best trials, ``confirmed`` what came of it by ordinal and seed: an accuracy, or None where the training failed.
+    """
+
+    trials: Sequence[TrialSummary]
+    budget: int
+    spent: bool = False
+    second_round: int = 0
+    prefix_accuracy: float | None = None
+    images: int = 1
+    seeds: tuple[int, ...] = ()
+    confirmed: Mapping[tuple[int, int], float | None] = field(default_factory=dict)
+
+
+class Step(StrEnum):
+    """What becomes of an open search."""
+
+    OPEN = "open"
+    SECOND_ROUND = "second-round"
+    CONFIRM = "confirm"
+    DECIDED = "decided"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
-    """OPEN while trials are missing, else DECIDED with the incumbent's ordinal, or DEAD without any."""
+    """OPEN while trials are missing, CONFIRM with the candidates' ordinals, DECIDED with the incumbent's."""
 
-    state: SearchState
+    step: Step
     incumbent: int | None = None
+    candidates: tuple[int, ...] = ()
 
 
-def decide(trials: Sequence[TrialSummary], budget: int) -> Decision:
-    """Decide a search on its finished trials once there are ``budget`` of them."""
-    if sum(trial.state in TrialState.finished() for trial in trials) < budget:
-        return Decision(SearchState.OPEN)
-    best = incumbent(trials)
-    return Decision(SearchState.DEAD) if best is None else Decision(SearchState.DECIDED, best.ordinal)
+def decide(progress: Progress) -> Decision:
+    """Decide a search once all trials it was given have finished and it gets no more."""
+    finished = sum(trial.state in TrialState.finished() for trial in progress.trials)
+    if finished < len(progress.trials) or finished < (1 if progress.spent else progress.budget):
+        return Decision(Step.OPEN)
+    ranked = _ranked(progress.trials)
+    if progress.second_round and _stagnates(ranked, progress):
+        return Decision(Step.SECOND_ROUND)
+    if not ranked:
+        return Decision(Step.DEAD)
+    best = ranked[:CANDIDATES]
+    if not progress.seeds or len(best) == 1:
+        return Decision(Step.DECIDED, best[0].ordinal)
+    if any((trial.ordinal, seed) not in progress.confirmed for trial in best for seed in progress.seeds):
+        return Decision(Step.CONFIRM, candidates=tuple(trial.ordinal for trial in best))
+    return Decision(Step.DECIDED, _confirmed(best, progress))
 
 
-def incumbent(trials: Iterable[TrialSummary]) -> TrialSummary | None:
-    """The complete, not diverged trial with the highest accuracy; the earlier one when two are equal."""
-    eligible = (trial for trial in trials if trial.state is TrialState.COMPLETE and not trial.diverged)
-    return max(
-        (trial for trial in eligible if trial.accuracy is not None),
-        key=lambda trial: (trial.accuracy, -trial.ordinal),
-        default=None,
-    )
+def _ranked(trials: Iterable[TrialSummary]) -> list[TrialSummary]:
+    """The trials that may be frozen, best first."""
+    eligible = [trial for trial in trials if trial.state is TrialState.COMPLETE and not trial.diverged]
+    return sorted(eligible, key=lambda trial: (-_accuracy(trial), trial.ordinal))
+
+
+def _stagnates(ranked: Sequence[TrialSummary], progress: Progress) -> bool:
+    """Whether the stage is worse than its prefix by more than the noise, or diverged wherever it was trained."""
+    if not ranked:
+        return any(trial.diverged for trial in progress.trials)
+    if progress.prefix_accuracy is None:
+        return False
+    best = _accuracy(ranked[0])
+    noise = difference_error(best, progress.prefix_accuracy, progress.images)
+    return progress.prefix_accuracy - best > noise
+
+
+def _confirmed(best: Sequence[TrialSummary], progress: Progress) -> int:
+    """The candidate with the highest mean over the seeds on which all candidates were trained."""
+    common = [
+        seed for seed in progress.seeds if all(progress.confirmed[trial.ordinal, seed] is not None for trial in best)
+    ]
+
+    def mean(trial: TrialSummary) -> float:
+        again = (progress.confirmed[trial.ordinal, seed] for seed in common)
+        return fmean([_accuracy(trial), *(accuracy for accuracy in again if accuracy is not None)])
+
+    return max(best, key=lambda trial: (mean(trial), -trial.ordinal)).ordinal
+
+
+def _accuracy(trial: TrialSummary) -> float:
+    assert trial.accuracy is not None
+    return trial.accuracy

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from service.domain.experiment import Dataset, ExperimentSpec, Recipe, Split
 from service.domain.layers import Stage
 from service.domain.plan import PlannedSearch
-from service.domain.space import Point
+from service.domain.range_test import learning_rates, middle
+from service.domain.space import Point, Space
+from service.domain.states import Pruner
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,26 @@ class TaskWork:
     embedding: "EmbeddingUse | None" = None
 
 
+def trial_work(
+    spec: ExperimentSpec, search: PlannedSearch, prefix_checkpoints: Sequence[str], point: Point, seed: int
+) -> TaskWork:
+    """A trial of the search's stage on the checkpoints of its prefix, root first."""
+    pruned = spec.search.pruner is not Pruner.NONE
+    return replace(training_work(spec, search, prefix_checkpoints, point, seed), pruned=pruned)
+
+
+def range_test_work(
+    spec: ExperimentSpec, search: PlannedSearch, prefix_checkpoints: Sequence[str], space: Space, seed: int
+) -> TaskWork:
+    """The range test of the search's stage over the learning rates of its space."""
+    work = training_work(spec, search, prefix_checkpoints, middle(space), seed)
+    return replace(work, learning_rates=learning_rates(space))
+
+
 def training_work(
     spec: ExperimentSpec, search: PlannedSearch, prefix_checkpoints: Sequence[str], point: Point, seed: int
 ) -> TaskWork:
-    """A trial or a fit of the search's stage on the checkpoints of its prefix, root first."""
+    """A fit of the search's stage on the checkpoints of its prefix, root first."""
     return _work(spec, search, prefix_checkpoints, seed, point, None)
 
 

@@ -17,9 +17,15 @@ from service.storage.codec import decode, encode
 from service.storage.engine import Transaction
 from service.storage.tables import experiment, experiment_search, experiment_turn
 
-# Which tasks an experiment ``e`` wants of a search through ``es``. Trials belong to the search; fits and evaluations
-# only to the experiments with that seed and, for evaluations, with a variant that ends there.
-WANTS = "(t.kind = 'trial' OR (t.seed = ANY(e.seeds) AND (t.kind <> 'evaluate' OR es.leaf)))"
+# Which tasks an experiment wants of a search through ``es``. Trials, range tests and confirmations belong to the
+# search; fits, embeddings and evaluations only to the experiments with that seed and, for evaluations, with a variant
+# that ends there.
+WANTS = """(t.kind IN ('trial', 'range-test') OR t.candidate_id IS NOT NULL
+            OR (t.seed = ANY(es.seeds) AND (t.kind <> 'evaluate' OR es.leaf)))"""
+# For which experiments ``e`` a task is leased and goes on, and for which it is kept. An embedding may be asked for when
+# its experiment has ended.
+SERVED = "(e.state = 'running' OR (t.kind = 'embed' AND e.state IN ('finished', 'failed')))"
+KEPT = "(e.state IN ('running', 'paused') OR (t.kind = 'embed' AND e.state IN ('finished', 'failed')))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class ExperimentRow:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A search inside an experiment."""
+    """A search inside an experiment; ``seeds`` are its own and those that its incumbent is fitted with."""
 
     search_id: UUID
     position: int
@@ -46,6 +52,7 @@ class Membership:
     phase: int
     used_by: tuple[str, ...]
     leaf: bool
+    seeds: tuple[int, ...]
     reused: bool
 
 
@@ -69,7 +76,6 @@ def add(
             "submission": submission,
             "spec": encode(spec),
             "plan": encode(plan),
-            "seeds": list(spec.seeds),
             "priority": spec.priority,
             "idempotency_key": key,
             "body_digest": body_digest,
@@ -98,6 +104,7 @@ def attach(tx: Transaction, experiment_id: UUID, members: Iterable[Membership]) 
                 "phase": member.phase,
                 "used_by": list(member.used_by),
                 "leaf": member.leaf,
+                "seeds": list(member.seeds),
                 "reused": member.reused,
             }
             for member in members
@@ -129,7 +136,16 @@ def memberships(tx: Transaction, experiment_id: UUID) -> list[Membership]:
         "SELECT * FROM experiment_search WHERE experiment_id = :id ORDER BY position", {"id": experiment_id}
     )
     return [
-        Membership(row.search_id, row.position, row.name, row.phase, tuple(row.used_by), row.leaf, row.reused)
+        Membership(
+            search_id=row.search_id,
+            position=row.position,
+            name=row.name,
+            phase=row.phase,
+            used_by=tuple(row.used_by),
+            leaf=row.leaf,
+            seeds=tuple(row.seeds),
+            reused=row.reused,
+        )
         for row in rows
     ]
 
@@ -194,11 +210,13 @@ def _summaries(tx: Transaction, chosen: str, parameters: dict[str, object]) -> l
         FROM ({chosen}) e
         CROSS JOIN LATERAL (
             SELECT count(*) AS searches, count(*) FILTER (WHERE s.state = 'decided') AS searches_decided,
-                   coalesce(sum(s.budget), 0) AS trials, coalesce(sum(done.trials), 0) AS trials_finished
+                   coalesce(sum(CASE WHEN s.match_ids = '{{}}' THEN s.budget ELSE done.asked END), 0) AS trials,
+                   coalesce(sum(done.trials), 0) AS trials_finished
             FROM experiment_search es
             JOIN search s ON s.id = es.search_id
             CROSS JOIN LATERAL (
-                SELECT count(*) AS trials FROM trial WHERE search_id = s.id AND state <> 'running'
+                SELECT count(*) AS asked, count(*) FILTER (WHERE state <> 'running') AS trials
+                FROM trial WHERE search_id = s.id
             ) done
             WHERE es.experiment_id = e.id
         ) counts

@@ -15,6 +15,10 @@ from service.domain.states import TaskKind
 from service.storage.engine import Transaction
 from service.storage.tables import report, result
 
+# What search ``s`` has cost so far: all attempts at its range test and its trials that have ended.
+SEARCH_SECONDS = """(SELECT coalesce(sum(a.seconds), 0) FROM task t JOIN attempt a ON a.task_id = t.id
+                     WHERE t.search_id = s.id AND t.kind IN ('trial', 'range-test'))"""
+
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
@@ -41,7 +45,7 @@ class TrainingResult:
 
 @dataclass(frozen=True, slots=True)
 class TrialCosts:
-    """How the trials of a search went; ``seconds`` sums all their attempts, failed ones included."""
+    """How the trials of a search went; ``seconds`` sums their attempts and its range test's, failed ones included."""
 
     trials: int
     pruned: int
@@ -172,23 +176,21 @@ def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[
 
 
 def trial_costs(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, TrialCosts]:
-    """Counts of trials and the seconds spent on them, by search."""
+    """Counts of trials and the seconds spent on the search, by search."""
     rows = tx.execute(
-        """
-        SELECT tr.search_id, count(*) AS trials, count(*) FILTER (WHERE tr.state = 'pruned') AS pruned,
-               count(*) FILTER (WHERE tr.diverged) AS diverged, count(*) FILTER (WHERE tr.state = 'failed') AS failed,
-               coalesce(sum(spent.seconds), 0) AS seconds
-        FROM trial tr
-        LEFT JOIN task t ON t.trial_id = tr.id
-        LEFT JOIN LATERAL (SELECT sum(seconds) AS seconds FROM attempt WHERE task_id = t.id) spent ON true
-        WHERE tr.search_id = ANY(CAST(:searches AS uuid[]))
-        GROUP BY tr.search_id
+        f"""
+        SELECT s.id, counts.*, {SEARCH_SECONDS} AS seconds
+        FROM search s
+        CROSS JOIN LATERAL (
+            SELECT count(*) AS trials, count(*) FILTER (WHERE state = 'pruned') AS pruned,
+                   count(*) FILTER (WHERE diverged) AS diverged, count(*) FILTER (WHERE state = 'failed') AS failed
+            FROM trial WHERE search_id = s.id
+        ) counts
+        WHERE s.id = ANY(CAST(:searches AS uuid[]))
         """,
         {"searches": list(searches)},
     )
-    return {
-        row.search_id: TrialCosts(row.trials, row.pruned, row.diverged, row.failed, float(row.seconds)) for row in rows
-    }
+    return {row.id: TrialCosts(row.trials, row.pruned, row.diverged, row.failed, float(row.seconds)) for row in rows}
 
 
 def devices(tx: Transaction, searches: Collection[UUID]) -> list[str]:

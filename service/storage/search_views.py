@@ -12,7 +12,9 @@ from service.storage.engine import Transaction
 from service.storage.trials import point_of
 
 VIEW = """
-SELECT s.id, s.state, s.planned, s.budget, s.parent_id, es.name, es.phase, es.used_by, es.reused, counts.*,
+SELECT s.id, s.state, s.planned, s.parent_id, es.name, es.phase, es.used_by, es.reused, counts.*,
+       -- What a search may spend in seconds is no number of trials that it still lacks.
+       CASE WHEN s.match_ids = '{}' THEN s.budget ELSE counts.finished + counts.running END AS budget,
        best.learning_rate, best.regularization, best.more
 FROM experiment_search es
 JOIN search s ON s.id = es.search_id

@@ -6,22 +6,29 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.errors import NotFound
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import PlannedSearch
-from service.domain.space import Point
+from service.domain.schemes import stage_space
+from service.domain.space import Point, Space
 from service.domain.states import SearchState
 from service.storage.codec import decode, encode
 from service.storage.engine import Transaction
+from service.storage.results import SEARCH_SECONDS
 from service.storage.tables import search
 from service.storage.trials import point_of
 
 
 @dataclass(frozen=True, slots=True)
 class SearchRow:
-    """A search as stored. ``spec`` has neither architectures nor variants; ``planned`` is the first submitter's."""
+    """A search as stored. ``spec`` has neither architectures nor variants; ``planned`` is the first submitter's.
+
+    ``bounds`` is the space that a range test or a second round left; ``seconds`` are those it may spend, known once it
+    is open, in place of ``budget`` trials.
+    """
 
     id: UUID
     key: str
@@ -29,23 +36,35 @@ class SearchRow:
     state: SearchState
     spec: ExperimentSpec
     planned: PlannedSearch
+    seed: int
     budget: int
+    round: int
+    bounds: Space | None
+    seconds: float | None
+    match_ids: tuple[UUID, ...]
     parent_id: UUID | None
     earlier_id: UUID | None
     incumbent_id: UUID | None
     opened_at: datetime | None
     decided_at: datetime | None
 
+    @property
+    def space(self) -> Space:
+        """In which it searches now."""
+        return self.bounds or stage_space(self.spec.search, self.planned.stage)
+
 
 @dataclass(frozen=True, slots=True)
 class OpenRow:
-    """An open search of a running experiment whose data set a live worker holds."""
+    """An open search of a running experiment whose data set a live worker holds; what it may spend, what it has."""
 
     id: UUID
     key: str
     asked: int
     finished: int
     budget: int
+    seconds: float | None
+    spent: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +103,7 @@ class NewSearch:
     state: SearchState
     parent_id: UUID | None
     earlier_id: UUID | None
+    match_ids: tuple[UUID, ...] = ()
 
 
 def living(tx: Transaction, keys: Collection[str]) -> dict[str, Living]:
@@ -115,6 +135,7 @@ def add(tx: Transaction, spec: ExperimentSpec, new: Sequence[NewSearch]) -> None
                 "dataset_digest": spec.dataset.digest,
                 "parent_id": item.parent_id,
                 "earlier_id": item.earlier_id,
+                "match_ids": list(item.match_ids),
             }
             for item in new
         ],
@@ -128,6 +149,16 @@ def get(tx: Transaction, search_id: UUID, *, lock: bool = False) -> SearchRow:
     if row is None:
         raise NotFound(f"there is no search {search_id}")
     return _row(row)
+
+
+def lock_of_task(tx: Transaction, task: UUID) -> None:
+    """Lock a task's search and then the search's unfinished tasks, in the order in which everybody locks them."""
+    own = "(SELECT search_id FROM task WHERE id = :task)"
+    tx.execute(f"SELECT FROM search WHERE id = {own} FOR NO KEY UPDATE", {"task": task})
+    tx.execute(
+        f"SELECT FROM task WHERE search_id = {own} AND state IN ('ready', 'leased') ORDER BY id FOR NO KEY UPDATE",
+        {"task": task},
+    )
 
 
 def of_experiment(tx: Transaction, experiment: UUID) -> list[SearchRow]:
@@ -193,15 +224,22 @@ def standings(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Standing]:
     return {row.id: Standing(_row(row), tuple(prefixes[row.id]), earlier.get(row.id)) for row in rows}
 
 
-def enter(
+def open_waiting(tx: Transaction, search_id: UUID, seconds: float | None) -> bool:
+    """Open a search, with the seconds it may spend if it has some in place of trials; False when it does not wait."""
+    changed = tx.execute(
+        "UPDATE search SET state = 'open', opened_at = now(), seconds = :seconds WHERE id = :id AND state = 'waiting'",
+        {"id": search_id, "seconds": seconds},
+    )
+    return changed.rowcount == 1
+
+
+def end(
     tx: Transaction, search_id: UUID, state: SearchState, *, only_from: SearchState, incumbent: UUID | None = None
 ) -> bool:
-    """Move a search on; False when it has moved already."""
+    """Decide a search or end it without an incumbent; False when it has moved already."""
     changed = tx.execute(
         """
-        UPDATE search SET state = :state, incumbent_id = :incumbent,
-               opened_at = CASE WHEN :state = 'open' THEN now() ELSE opened_at END,
-               decided_at = CASE WHEN :state IN ('decided', 'dead') THEN now() END
+        UPDATE search SET state = :state, incumbent_id = :incumbent, decided_at = now()
         WHERE id = :id AND state = :only_from
         """,
         {"id": search_id, "state": state, "only_from": only_from, "incumbent": incumbent},
@@ -209,8 +247,35 @@ def enter(
     return changed.rowcount == 1
 
 
+def bound(tx: Transaction, search_id: UUID, space: Space) -> None:
+    """Search in another space from now on."""
+    tx.execute(update(search).where(search.c.id == search_id).values(space=encode(space)))
+
+
+def begin_second_round(tx: Transaction, search_id: UUID, trials: int, space: Space) -> bool:
+    """Give an open search further trials in another space; False when it has had its second round."""
+    first = (search.c.id == search_id) & (search.c.state == SearchState.OPEN) & (search.c.round == 1)
+    changed = tx.execute(
+        update(search).where(first).values(round=2, budget=search.c.budget + trials, space=encode(space))
+    )
+    return changed.rowcount == 1
+
+
+def prefix_accuracies(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, float]:
+    """What the incumbent before each of some searches reached; those without a prefix have none."""
+    rows = tx.execute(
+        """
+        SELECT s.id, t.value FROM search s
+        JOIN search parent ON parent.id = s.parent_id JOIN trial t ON t.id = parent.incumbent_id
+        WHERE s.id = ANY(CAST(:ids AS uuid[]))
+        """,
+        {"ids": list(ids)},
+    )
+    return {row.id: row.value for row in rows}
+
+
 def kill_descendants(tx: Transaction, search_id: UUID) -> list[UUID]:
-    """End everything that waits for a dead search, in whatever experiment; the searches that died with it."""
+    """End everything that waits for a search without incumbent, in whatever experiment; what died with it."""
     rows = tx.execute(
         """
         WITH RECURSIVE down AS (
@@ -230,29 +295,39 @@ def cancel_unwanted(tx: Transaction, experiment: UUID) -> None:
     """Cancel the unfinished searches of an ended experiment that no live one stands on."""
     tx.execute(
         """
-        UPDATE search s SET state = 'cancelled'
-        FROM experiment_search es
-        WHERE es.experiment_id = :experiment AND es.search_id = s.id AND s.state IN ('waiting', 'open')
-          AND NOT EXISTS (
-              SELECT FROM experiment_search other JOIN experiment e ON e.id = other.experiment_id
-              WHERE other.search_id = s.id AND e.state IN ('running', 'paused')
-          )
+        WITH unwanted AS (
+            -- Parents first, as everybody else locks them.
+            SELECT s.id FROM search s JOIN experiment_search es ON es.search_id = s.id
+            WHERE es.experiment_id = :experiment AND s.state IN ('waiting', 'open')
+              AND NOT EXISTS (
+                  SELECT FROM experiment_search other JOIN experiment e ON e.id = other.experiment_id
+                  WHERE other.search_id = s.id AND e.state IN ('running', 'paused')
+              )
+            ORDER BY es.position FOR NO KEY UPDATE OF s
+        )
+        UPDATE search SET state = 'cancelled' FROM unwanted WHERE search.id = unwanted.id
         """,
         {"experiment": experiment},
     )
 
 
 def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
-    """Open searches with budget left, of running experiments, whose data set a live worker holds; oldest first."""
+    """Open searches of running experiments that need no range test any more and whose data a live worker holds.
+
+    Those that opened first stand first.
+    """
     rows = tx.execute(
-        """
-        SELECT s.id, s.key, s.budget, counts.asked, counts.finished
+        f"""
+        SELECT s.id, s.key, counts.asked, counts.finished, s.budget, s.seconds, {SEARCH_SECONDS} AS spent
         FROM search s
         CROSS JOIN LATERAL (
             SELECT count(*) AS asked, count(*) FILTER (WHERE state <> 'running') AS finished
             FROM trial WHERE search_id = s.id
         ) counts
         WHERE s.state = 'open'
+          AND (s.spec #> '{{search,range_test}}' IS DISTINCT FROM 'true' OR EXISTS (
+              SELECT FROM task WHERE search_id = s.id AND kind = 'range-test' AND state IN ('done', 'failed')
+          ))
           AND EXISTS (
               SELECT FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
               WHERE es.search_id = s.id AND e.state = 'running'
@@ -266,7 +341,9 @@ def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
         """,
         {"alive": alive_seconds},
     )
-    return [OpenRow(row.id, row.key, row.asked, row.finished, row.budget) for row in rows]
+    return [
+        OpenRow(row.id, row.key, row.asked, row.finished, row.budget, row.seconds, float(row.spent)) for row in rows
+    ]
 
 
 def _row(row: Any) -> SearchRow:
@@ -277,7 +354,12 @@ def _row(row: Any) -> SearchRow:
         state=SearchState(row.state),
         spec=decode(ExperimentSpec, row.spec),
         planned=decode(PlannedSearch, row.planned),
+        seed=row.seed,
         budget=row.budget,
+        round=row.round,
+        bounds=None if row.space is None else decode(Space, row.space),
+        seconds=row.seconds,
+        match_ids=tuple(row.match_ids),
         parent_id=row.parent_id,
         earlier_id=row.earlier_id,
         incumbent_id=row.incumbent_id,

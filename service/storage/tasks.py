@@ -9,11 +9,11 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.errors import NotFound
-from service.domain.states import AttemptOutcome, ExperimentState, TaskKind, TaskState
+from service.domain.states import AttemptOutcome, TaskKind, TaskState
 from service.domain.work import TaskWork
 from service.storage.codec import decode, encode
 from service.storage.engine import Transaction
-from service.storage.experiments import WANTS
+from service.storage.experiments import KEPT, SERVED, WANTS
 from service.storage.tables import task
 
 CLAIM = f"""
@@ -23,7 +23,7 @@ WITH chosen AS (
     SELECT t.id, e.id AS experiment_id
     FROM task t
     JOIN experiment_search es ON es.search_id = t.search_id
-    JOIN experiment e ON e.id = es.experiment_id AND e.state = 'running'
+    JOIN experiment e ON e.id = es.experiment_id AND {SERVED}
     JOIN experiment_turn turn ON turn.experiment_id = e.id
     WHERE t.state = 'ready' AND t.not_before <= now() AND {WANTS}
       AND t.dataset_digest IN (SELECT digest FROM worker_dataset WHERE worker_id = :worker)
@@ -96,8 +96,9 @@ def add(
     label: str,
     work: TaskWork,
     trial: UUID | None = None,
+    candidate: UUID | None = None,
 ) -> bool:
-    """Insert a ready task; False when there is one already for the trial, or the search and seed."""
+    """Insert a ready task; False when there is one already for the trial, or the search or candidate and seed."""
     added = tx.execute(
         insert(task).on_conflict_do_nothing(),
         {
@@ -106,6 +107,7 @@ def add(
             "state": TaskState.READY,
             "search_id": search,
             "trial_id": trial,
+            "candidate_id": candidate,
             "seed": seed,
             "label": label,
             "work": encode(work),
@@ -278,49 +280,69 @@ def extend_all(tx: Transaction, lease_seconds: float) -> int:
     ).rowcount
 
 
-def wanted_by(tx: Transaction, task_id: UUID) -> frozenset[ExperimentState]:
-    """The states of the experiments that want a task."""
-    rows = tx.execute(
+def is_wanted(tx: Transaction, task_id: UUID) -> bool:
+    """Whether an experiment wants a task now."""
+    wanted: bool = tx.execute(
         f"""
-        SELECT DISTINCT e.state FROM task t
-        JOIN experiment_search es ON es.search_id = t.search_id
-        JOIN experiment e ON e.id = es.experiment_id
-        WHERE t.id = :id AND {WANTS}
+        SELECT EXISTS (
+            SELECT FROM task t
+            JOIN experiment_search es ON es.search_id = t.search_id
+            JOIN experiment e ON e.id = es.experiment_id
+            WHERE t.id = :id AND {SERVED} AND {WANTS}
+        )
         """,
         {"id": task_id},
-    )
-    return frozenset(ExperimentState(state) for state in rows.scalars())
+    ).scalar_one()
+    return wanted
 
 
 def cancel_unwanted(tx: Transaction, experiment: UUID) -> None:
-    """Cancel the unfinished tasks of an ended experiment that no live one wants."""
+    """Cancel the unfinished tasks of a cancelled experiment that no other wants."""
+    _cancel(
+        tx,
+        f"""
+        SELECT t.id FROM task t JOIN experiment_search own ON own.search_id = t.search_id
+        WHERE own.experiment_id = :experiment AND t.state IN ('ready', 'leased')
+          AND NOT EXISTS (
+              SELECT FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
+              WHERE es.search_id = t.search_id AND {KEPT} AND {WANTS}
+          )
+        ORDER BY t.id FOR NO KEY UPDATE OF t
+        """,
+        experiment=experiment,
+    )
+
+
+def cancel_of_search(tx: Transaction, search: UUID) -> None:
+    """Cancel all unfinished tasks of a search."""
+    _cancel(
+        tx,
+        "SELECT id FROM task WHERE search_id = :search AND state IN ('ready', 'leased') ORDER BY id FOR NO KEY UPDATE",
+        search=search,
+    )
+
+
+def _cancel(tx: Transaction, chosen: str, **parameters: object) -> None:
     tx.execute(
         f"""
-        WITH unwanted AS (
-            SELECT t.id FROM task t JOIN experiment_search own ON own.search_id = t.search_id
-            WHERE own.experiment_id = :experiment AND t.state IN ('ready', 'leased')
-              AND NOT EXISTS (
-                  SELECT FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
-                  WHERE es.search_id = t.search_id AND e.state IN ('running', 'paused') AND {WANTS}
-              )
-            ORDER BY t.id FOR NO KEY UPDATE OF t
-        ), cancelled AS (
+        WITH chosen AS ({chosen}), cancelled AS (
             UPDATE task SET state = 'cancelled', finished_at = now(), worker_id = NULL, lease_expires_at = NULL
-            FROM unwanted WHERE task.id = unwanted.id RETURNING task.id, task.attempt
+            FROM chosen WHERE task.id = chosen.id RETURNING task.id, task.attempt
         )
         UPDATE attempt SET outcome = 'cancelled', ended_at = now(), seconds = EXTRACT(epoch FROM now() - started_at)
         FROM cancelled WHERE attempt.task_id = cancelled.id AND attempt.n = cancelled.attempt AND outcome IS NULL
         """,
-        {"experiment": experiment},
+        parameters,
     )
 
 
 def of_searches(tx: Transaction, searches: Collection[UUID], kinds: Collection[TaskKind]) -> list[TaskRow]:
-    """Tasks of some kinds that were not cancelled."""
+    """Tasks of some kinds that were not cancelled, but for fits that confirm a trial."""
     rows = tx.execute(
         """
         SELECT * FROM task
         WHERE search_id = ANY(CAST(:searches AS uuid[])) AND kind = ANY(:kinds) AND state <> 'cancelled'
+          AND candidate_id IS NULL
         """,
         {"searches": list(searches), "kinds": [str(kind) for kind in kinds]},
     )
@@ -328,12 +350,12 @@ def of_searches(tx: Transaction, searches: Collection[UUID], kinds: Collection[T
 
 
 def count_pending_others(tx: Transaction) -> int:
-    """Ready and leased fits and evaluations of running experiments: they keep workers busy as trials do."""
+    """Ready and leased tasks that are no trials and whose experiments are served: they keep workers busy as well."""
     count: int = tx.execute(
         f"""
         SELECT count(DISTINCT t.id) FROM task t
         JOIN experiment_search es ON es.search_id = t.search_id
-        JOIN experiment e ON e.id = es.experiment_id AND e.state = 'running'
+        JOIN experiment e ON e.id = es.experiment_id AND {SERVED}
         WHERE t.state IN ('ready', 'leased') AND t.kind <> 'trial' AND {WANTS}
         """
     ).scalar_one()

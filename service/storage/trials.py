@@ -10,9 +10,10 @@ from uuid import UUID
 from sqlalchemy.dialects.postgresql import insert
 
 from service.domain.projection import ProjectedTrial
+from service.domain.pruning import MeasuredTrial, PruningBrief
 from service.domain.search import TrialSummary
 from service.domain.space import PastTrial, Point, Suggestion
-from service.domain.states import TrialOrigin, TrialState
+from service.domain.states import Pruner, TrialOrigin, TrialState
 from service.domain.views import TrialView
 from service.storage.engine import Transaction
 from service.storage.tables import trial
@@ -135,6 +136,14 @@ def cancel_of_ended_searches(tx: Transaction, experiment: UUID) -> None:
     )
 
 
+def cancel_running(tx: Transaction, search: UUID) -> None:
+    """Cancel the running trials of a search."""
+    tx.execute(
+        "UPDATE trial SET state = 'cancelled', finished_at = now() WHERE search_id = :search AND state = 'running'",
+        {"search": search},
+    )
+
+
 def unprojected(tx: Transaction, limit: int) -> list[UUID]:
     """Searches with a trial whose present state Optuna's tables do not show."""
     return list(
@@ -172,6 +181,46 @@ def for_projection(tx: Transaction, search: UUID) -> list[ProjectedTrial]:
         )
         for row in of_search(tx, search)
     ]
+
+
+def judged(tx: Transaction, task: UUID) -> tuple[UUID, int, PruningBrief] | None:
+    """Which search and ordinal a task's trial has, and what prunes it; None when nothing does."""
+    row = tx.execute(
+        """
+        SELECT s.id, s.key, s.spec #>> '{search,pruner}' AS pruner, tr.ordinal
+        FROM task t JOIN trial tr ON tr.id = t.trial_id JOIN search s ON s.id = t.search_id
+        WHERE t.id = :task AND s.spec #>> '{search,pruner}' <> 'none'
+        """,
+        {"task": task},
+    ).one_or_none()
+    return None if row is None else (row.id, row.ordinal, PruningBrief(row.key, Pruner(row.pruner)))
+
+
+def measured(tx: Transaction, search: UUID) -> dict[int, MeasuredTrial]:
+    """The trials of a search by ordinal, with what was measured at each step by the last attempt that came to it."""
+    rows = tx.execute(
+        """
+        SELECT tr.ordinal, tr.origin, tr.state, coalesce(curve.points, '[]') AS curve
+        FROM trial tr
+        LEFT JOIN LATERAL (
+            SELECT jsonb_agg(jsonb_build_array(step, value)) AS points FROM (
+                SELECT DISTINCT ON (r.step) r.step, r.value FROM task t JOIN report r ON r.task_id = t.id
+                WHERE t.trial_id = tr.id ORDER BY r.step, r.attempt DESC
+            ) last
+        ) curve ON true
+        WHERE tr.search_id = :search
+        """,
+        {"search": search},
+    )
+    return {
+        row.ordinal: MeasuredTrial(
+            ordinal=row.ordinal,
+            origin=TrialOrigin(row.origin),
+            state=TrialState(row.state),
+            reports=tuple((int(step), float(value)) for step, value in row.curve),
+        )
+        for row in rows
+    }
 
 
 def mark_projected(tx: Transaction, shown: Iterable[ProjectedTrial]) -> None:

@@ -1,38 +1,110 @@
 """Decide a stage search once all of its trials have finished."""
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
-from service.domain.search import decide
-from service.domain.states import SearchState
-from service.storage import Transaction, experiments, searches
+from service.domain.identity import confirmation_seeds
+from service.domain.schemes import widen
+from service.domain.search import Progress, Step, decide
+from service.domain.states import SearchState, TaskState
+from service.storage import Transaction, confirmations, results, searches, trials
+from service.storage.confirmations import ConfirmationRow
+from service.storage.searches import SearchRow
 from service.storage.trials import TrialRow
+from service.usecases.end_search import announce_on_search, end_without_incumbent
 
 
-def decide_open_search(tx: Transaction, search_id: UUID, budget: int, past: Sequence[TrialRow]) -> SearchState:
-    """Choose the incumbent of a search that was open when it was read, if every trial has finished; its state now."""
-    decision = decide([trial.summary() for trial in past], budget)
-    if decision.state is SearchState.OPEN:
-        return decision.state
-    incumbent = next((trial for trial in past if trial.ordinal == decision.incumbent), None)
-    if not searches.enter(
-        tx,
-        search_id,
-        decision.state,
-        only_from=SearchState.OPEN,
-        incumbent=None if incumbent is None else incumbent.id,
-    ):
-        return searches.states(tx, [search_id])[search_id]
-    if decision.state is SearchState.DEAD:
-        for descendant in searches.kill_descendants(tx, search_id):
-            for experiment in experiments.on_search(tx, descendant):
-                tx.announce(experiment, "search-dead", search=str(descendant))
-    for experiment in experiments.on_search(tx, search_id):
-        tx.announce(
-            experiment,
-            f"search-{decision.state}",
-            search=str(search_id),
-            accuracy=None if incumbent is None else incumbent.value,
-            ordinal=decision.incumbent,
-        )
-    return decision.state
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What decisions on open searches look at."""
+
+    trials: dict[UUID, list[TrialRow]]
+    confirmations: dict[UUID, list[ConfirmationRow]]
+    seconds: dict[UUID, float]
+    prefix_accuracies: dict[UUID, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A trial to be trained again with another seed."""
+
+    search_id: UUID
+    candidate: TrialRow
+    seed: int
+
+
+def load_past(tx: Transaction, rows: Sequence[SearchRow]) -> Past:
+    """The past of the open ones among some searches, each kind in one statement."""
+    ids = [row.id for row in rows if row.state is SearchState.OPEN]
+    confirmed: dict[UUID, list[ConfirmationRow]] = defaultdict(list)
+    for item in confirmations.of_searches(tx, ids):
+        confirmed[item.search_id].append(item)
+    return Past(
+        trials=trials.of_searches(tx, ids),
+        confirmations=confirmed,
+        seconds={search: cost.seconds for search, cost in results.trial_costs(tx, ids).items()},
+        prefix_accuracies=searches.prefix_accuracies(tx, ids),
+    )
+
+
+def decide_open_search(tx: Transaction, search: SearchRow, past: Past) -> tuple[SearchState, list[Confirmation]]:
+    """Move on a search that was open when it was read; its state now, and the confirmations it still lacks."""
+    rows = {trial.ordinal: trial for trial in past.trials.get(search.id, [])}
+    decision = decide(_progress(search, past))
+    match decision.step:
+        case Step.OPEN:
+            pass
+        case Step.SECOND_ROUND:
+            more = search.spec.search.second_round
+            if searches.begin_second_round(tx, search.id, more, widen(search.space)):
+                announce_on_search(tx, search.id, "search-second-round", trials=more)
+        case Step.CONFIRM:
+            known = {(item.candidate_id, item.seed) for item in past.confirmations.get(search.id, [])}
+            return SearchState.OPEN, [
+                Confirmation(search.id, rows[ordinal], seed)
+                for ordinal in decision.candidates
+                for seed in confirmation_seeds(search.spec)
+                if (rows[ordinal].id, seed) not in known
+            ]
+        case Step.DEAD:
+            if end_without_incumbent(tx, search.id, SearchState.DEAD):
+                return SearchState.DEAD, []
+            return searches.states(tx, [search.id])[search.id], []
+        case Step.DECIDED:
+            assert decision.incumbent is not None
+            chosen = rows[decision.incumbent]
+            if searches.end(tx, search.id, SearchState.DECIDED, only_from=SearchState.OPEN, incumbent=chosen.id):
+                announce_on_search(tx, search.id, "search-decided", accuracy=chosen.value, ordinal=chosen.ordinal)
+                return SearchState.DECIDED, []
+            return searches.states(tx, [search.id])[search.id], []
+    return SearchState.OPEN, []
+
+
+def _progress(search: SearchRow, past: Past) -> Progress:
+    rows = past.trials.get(search.id, [])
+    settings = search.spec.search
+    return Progress(
+        trials=[trial.summary() for trial in rows],
+        budget=search.budget,
+        spent=search.seconds is not None and past.seconds[search.id] >= search.seconds,
+        # Who may spend seconds has spent them.
+        second_round=settings.second_round if search.round == 1 and search.seconds is None else 0,
+        prefix_accuracy=past.prefix_accuracies.get(search.id),
+        images=search.spec.split.validation,
+        seeds=confirmation_seeds(search.spec),
+        confirmed=_confirmed(search, rows, past.confirmations.get(search.id, [])),
+    )
+
+
+def _confirmed(
+    search: SearchRow, rows: Sequence[TrialRow], found: Sequence[ConfirmationRow]
+) -> dict[tuple[int, int], float | None]:
+    ordinals = {trial.id: trial.ordinal for trial in rows}
+    chance = search.spec.dataset.chance
+    return {
+        (ordinals[item.candidate_id], item.seed): chance if item.diverged else item.accuracy
+        for item in found
+        if item.state in TaskState.ended()
+    }

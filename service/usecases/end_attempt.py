@@ -1,9 +1,10 @@
 """What an attempt without a result means for its task and trial; shared by failures told and leases lost."""
 
 from service.domain.leasing import FailureReason, Verdict, judge
-from service.domain.states import AttemptOutcome, TaskState, TrialState
+from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
 from service.storage import Transaction, experiments, tasks, trials
 from service.storage.tasks import TaskRow
+from service.usecases.end_search import end_infeasible
 
 
 def end_attempt(
@@ -41,4 +42,6 @@ def end_attempt(
             message=message,
             state=str(verdict.state),
         )
+    if task.kind is TaskKind.TRIAL and reason is FailureReason.OUT_OF_MEMORY:
+        end_infeasible(tx, task.search_id)
     return verdict

@@ -33,14 +33,12 @@ def get_experiment(store: Storage, experiment_id: UUID, alive_seconds: float = w
         summary = experiments.summary(tx, experiment_id)
         views = search_views.of_experiment(tx, experiment_id)
         others = tasks.of_searches(tx, [view.id for view in views], (TaskKind.FIT, TaskKind.EVALUATE))
-        leaves = {member.search_id for member in experiments.memberships(tx, experiment_id) if member.leaf}
+        members = {member.search_id: member for member in experiments.memberships(tx, experiment_id)}
         fleet = workers.fleet(tx, alive_seconds)
         holders = workers.holders(tx, alive_seconds, experiment.spec.dataset.digest)
-    seeds = experiment.spec.seeds
-    fits = [task for task in others if task.kind is TaskKind.FIT and task.seed in seeds[1:]]
-    tests = [
-        task for task in others if task.kind is TaskKind.EVALUATE and task.seed in seeds and task.search_id in leaves
-    ]
+    wanted = [task for task in others if task.seed in members[task.search_id].seeds]
+    fits = [task for task in wanted if task.kind is TaskKind.FIT]
+    tests = [task for task in wanted if task.kind is TaskKind.EVALUATE and members[task.search_id].leaf]
     waits = experiment.state is ExperimentState.RUNNING
     missing = what_is_missing(summary.dataset, fleet.workers, holders) if waits else None
     return ExperimentView(

@@ -7,6 +7,7 @@ from uuid import UUID
 from service.domain.errors import DatabaseUnavailable
 from service.domain.notation import write
 from service.domain.projection import ProjectedStudy
+from service.domain.schemes import shown_space
 from service.storage import Storage, searches, trials
 
 BATCH = 100
@@ -40,7 +41,7 @@ def _project(store: Storage, search_id: UUID, show: Callable[[ProjectedStudy], o
     show(
         ProjectedStudy(
             name=search.name,
-            space=search.spec.search.space,
+            space=shown_space(search.spec.search, search.planned.stage),
             trials=projected,
             user_attrs={
                 "stagetune_search": str(search_id),

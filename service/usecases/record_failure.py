@@ -6,7 +6,7 @@ from uuid import UUID
 from service.domain.errors import LeaseLost
 from service.domain.leasing import FailureReason
 from service.domain.states import AttemptOutcome, TaskState
-from service.storage import Storage, tasks
+from service.storage import Storage, searches, tasks
 from service.usecases.end_attempt import end_attempt
 
 
@@ -32,11 +32,15 @@ def record_failure(
 ) -> FailureAccepted:
     """Offer the task again after a rest, or end it. Telling the same attempt's failure again changes nothing.
 
+    A trial that ran out of a limited memory ends its search with it: another one would need as much.
+
     Raises:
         LeaseLost: the attempt was superseded, or its task has ended otherwise.
         NotFound: there is no such task.
     """
     with store.transaction() as tx:
+        if reason is FailureReason.OUT_OF_MEMORY:
+            searches.lock_of_task(tx, task)
         row = tasks.get(tx, task, lock=True)
         told = tasks.attempt(tx, task, attempt)
         if told is None or row.attempt != attempt:

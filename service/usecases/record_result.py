@@ -7,10 +7,20 @@ from uuid import UUID
 
 from service.domain.errors import InvalidArtifact, InvalidRequest, LeaseLost, ResultConflict
 from service.domain.identity import digest
+from service.domain.range_test import bounded, learning_rates
 from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
 from service.storage import Storage, Transaction, artifacts, experiments, results, searches, tasks, trials
 from service.storage.results import Measurement
 from service.storage.tasks import TaskRow
+
+TRAINED = frozenset({"complete", "pruned", "diverged"})
+OUTCOMES = {
+    TaskKind.TRIAL: TRAINED,
+    TaskKind.FIT: TRAINED,
+    TaskKind.RANGE_TEST: frozenset({"ranged"}),
+    TaskKind.EMBED: frozenset({"embedded"}),
+    TaskKind.EVALUATE: frozenset({"evaluated"}),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,9 @@ def record_result(store: Storage, task: UUID, attempt: int, payload: Mapping[str
     """
     fingerprint = digest(dict(payload))
     with store.transaction() as tx:
+        if payload["outcome"] == "ranged":
+            # It changes the search, and everybody locks searches before tasks.
+            searches.lock_of_task(tx, task)
         row = tasks.get(tx, task, lock=True)
         # Before fencing: the worker may not have got the answer to the same result.
         accepted = results.digest_of(tx, task)
@@ -52,16 +65,20 @@ def record_result(store: Storage, task: UUID, attempt: int, payload: Mapping[str
         tasks.end_attempt(tx, task, attempt, AttemptOutcome.ACCEPTED, seconds=payload["total_seconds"])
         if row.trial_id is not None:
             _finish_trial(tx, row.search_id, row.trial_id, payload)
+        if row.kind is TaskKind.RANGE_TEST:
+            _bound_space(tx, row, payload)
         _announce(tx, row, payload)
     return ResultAccepted(task, attempt, repeated=False)
 
 
 def _check_form(kind: TaskKind, payload: Mapping[str, Any]) -> None:
     outcome = payload["outcome"]
-    if (kind is TaskKind.EVALUATE) != (outcome == "evaluated"):
+    if outcome not in OUTCOMES[kind]:
         raise InvalidRequest(f"{outcome} is no outcome of a task of kind {kind}")
     if outcome == "complete" and payload.get("checkpoint") is None:
         raise InvalidRequest("a complete training needs its checkpoint")
+    if outcome == "embedded" and payload.get("checkpoint") is None:
+        raise InvalidRequest("an embedding needs its coordinates")
 
 
 def _finish_trial(tx: Transaction, search_id: UUID, trial_id: UUID, payload: Mapping[str, Any]) -> None:
@@ -74,6 +91,14 @@ def _finish_trial(tx: Transaction, search_id: UUID, trial_id: UUID, payload: Map
             trials.finish(tx, trial_id, TrialState.COMPLETE, value=chance, diverged=True)
         case _:
             trials.finish(tx, trial_id, TrialState.COMPLETE, value=payload["validation_accuracy"])
+
+
+def _bound_space(tx: Transaction, row: TaskRow, payload: Mapping[str, Any]) -> None:
+    search = searches.get(tx, row.search_id)
+    rates, losses = learning_rates(search.space), payload["losses"]
+    if len(losses) != len(rates):
+        raise InvalidRequest(f"{len(losses)} losses for {len(rates)} learning rates: send one for each")
+    searches.bound(tx, search.id, bounded(search.space, rates, losses))
 
 
 def _measurement(report: Mapping[str, Any]) -> Measurement:

@@ -7,8 +7,9 @@ from enum import StrEnum
 from uuid import UUID
 
 from service.domain.errors import LeaseLost
-from service.domain.states import ExperimentState, TaskState
-from service.storage import Storage, results, tasks, workers
+from service.domain.pruning import ShouldPrune
+from service.domain.states import TaskState
+from service.storage import Storage, results, tasks, trials, workers
 from service.storage.results import Measurement
 
 
@@ -16,6 +17,7 @@ class Command(StrEnum):
     """What a worker is to do with its task."""
 
     CONTINUE = "continue"
+    PRUNE = "prune"
     PAUSE = "pause"
     CANCEL = "cancel"
 
@@ -30,6 +32,7 @@ class Renewal:
 
 def renew_lease(
     store: Storage,
+    should_prune: ShouldPrune,
     task: UUID,
     attempt: int,
     lease_seconds: float,
@@ -37,6 +40,8 @@ def renew_lease(
     fraction: float | None = None,
 ) -> Renewal:
     """Renew the lease of the current attempt, even a late one, as long as nobody else got the task.
+
+    New measurements of a trial are shown to its search's pruner, if there is one.
 
     Raises:
         LeaseLost: the attempt was superseded, or its task has ended.
@@ -51,5 +56,19 @@ def renew_lease(
                 return Renewal(Command.CANCEL, tx.now())
             raise LeaseLost
         results.measure(tx, task, attempt, measurements)
-        running = ExperimentState.RUNNING in tasks.wanted_by(tx, task)
-        return Renewal(Command.CONTINUE if running else Command.PAUSE, expires_at)
+        if not tasks.is_wanted(tx, task):
+            return Renewal(Command.PAUSE, expires_at)
+    # The lease is renewed by now, and nothing is locked while the pruner thinks.
+    prune = bool(measurements) and _falls_behind(store, should_prune, task)
+    return Renewal(Command.PRUNE if prune else Command.CONTINUE, expires_at)
+
+
+def _falls_behind(store: Storage, should_prune: ShouldPrune, task: UUID) -> bool:
+    with store.reading() as tx:
+        judged = trials.judged(tx, task)
+        if judged is None:
+            return False
+        search, ordinal, brief = judged
+        measured = trials.measured(tx, search)
+    trial = measured.pop(ordinal)
+    return should_prune(brief, trial, tuple(measured.values()))

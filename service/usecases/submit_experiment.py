@@ -52,6 +52,7 @@ def submit_experiment(
                     state=SearchState.WAITING,
                     parent_id=ids[planned.parent] if planned.parent else None,
                     earlier_id=ids[planned.earlier] if planned.earlier else None,
+                    match_ids=tuple(ids[match] for match in planned.matches),
                 )
             )
         stored = {key: planned.name for key, planned in living.items()} | {item.planned.key: item.name for item in new}
@@ -65,7 +66,7 @@ def submit_experiment(
             key=idempotency_key,
         )
         searches.add(tx, replace(spec, architectures=(), variants=()), new)
-        leaves = {variant.path[-1] for variant in plan.variants}
+        leaves = {path[-1] for variant in plan.variants for path in variant.paths}
         labels = [variant.label for variant in spec.variants]
         experiments.attach(
             tx,
@@ -78,6 +79,7 @@ def submit_experiment(
                     phase=planned.phase,
                     used_by=tuple(labels[index] for index in planned.used_by),
                     leaf=planned.key in leaves,
+                    seeds=(planned.seed,) if spec.search.every_seed else spec.seeds,
                     reused=planned.key in living,
                 )
                 for position, planned in enumerate(plan.searches)

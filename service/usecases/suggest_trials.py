@@ -4,12 +4,12 @@ import logging
 from collections.abc import Callable
 from uuid import uuid4
 
-from service.domain.ask_ahead import OpenSearch, searches_to_ask
+from service.domain.ask_ahead import OpenSearch, affordable, searches_to_ask
 from service.domain.errors import DatabaseUnavailable
 from service.domain.search import start_points
 from service.domain.space import SearchBrief, Suggest
 from service.domain.states import SearchState, TaskKind
-from service.domain.work import training_work
+from service.domain.work import trial_work
 from service.storage import Storage, searches, tasks, trials, workers
 from service.storage.searches import Standing
 
@@ -39,7 +39,13 @@ def suggest_trials(
     ids = {row.key: row.id for row in wanting}
     chosen = searches_to_ask(
         [
-            OpenSearch(row.key, row.budget, row.asked, row.asked - row.finished, blind(briefs[row.id]))
+            OpenSearch(
+                row.key,
+                affordable(row.budget, row.finished, row.seconds, row.spent),
+                row.asked,
+                row.asked - row.finished,
+                blind(briefs[row.id]),
+            )
             for row in wanting
         ],
         fleet.slots,
@@ -61,15 +67,15 @@ def suggest_trials(
 
 
 def _brief(standing: Standing) -> SearchBrief:
-    spec, budget = standing.search.spec, standing.search.budget
+    search, settings = standing.search, standing.search.spec.search
     ancestors = [frozen.point for frozen in standing.prefix]
     return SearchBrief(
-        key=standing.search.key,
-        sampler=spec.search.sampler,
-        space=spec.search.space,
-        trials=budget,
-        start_points=start_points(spec.search, budget, standing.earlier, ancestors),
-        initial=spec.search.initial,
+        key=search.key,
+        sampler=settings.sampler,
+        space=search.space,
+        trials=search.budget,
+        start_points=start_points(settings, search.space, search.budget, standing.earlier, ancestors),
+        initial=settings.initial,
     )
 
 
@@ -87,8 +93,7 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
             return False
         suggestion = suggest(brief, tuple(trial.past() for trial in past), ordinal)
         checkpoints = [frozen.checkpoint for frozen in standing.prefix]
-        seed = search.spec.seeds[0]
-        work = training_work(search.spec, search.planned, checkpoints, suggestion.point, seed)
+        work = trial_work(search.spec, search.planned, checkpoints, suggestion.point, search.seed)
         trial_id = uuid4()
         with store.transaction() as tx:
             still = searches.get(tx, search.id, lock=True)
@@ -99,7 +104,7 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
                 task_id=uuid4(),
                 kind=TaskKind.TRIAL,
                 search=search.id,
-                seed=seed,
+                seed=search.seed,
                 label=f"{search.name} trial {ordinal}",
                 work=work,
                 trial=trial_id,

@@ -36,12 +36,18 @@ def suggest(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Su
     if ordinal < len(brief.start_points):
         return brief.start_points[ordinal]
     share = int.from_bytes(hashlib.sha256(f"{brief.key} {ordinal} {len(past)}".encode()).digest()[:4]) / 2**32
-    return Suggestion(Point(1e-4 * 2000**share, 1e-6 * 1e5**share), TrialOrigin.MODEL)
+    drawn = {name: axis.low * (axis.high / axis.low) ** share for name, axis in brief.space.axes.items()}
+    return Suggestion(Point.of(drawn), TrialOrigin.MODEL)
 
 
 def blind(brief: SearchBrief) -> int:
     """Nothing here learns from results."""
     return brief.trials
+
+
+def never(*_: object, **__: object) -> bool:
+    """Prunes nothing."""
+    return False
 
 
 def accuracy_of(lease: LeasedTask) -> float:
@@ -101,11 +107,18 @@ class Lab:
     def outcome(self, lease: LeasedTask, accuracy: float | None = None, outcome: str = "complete") -> dict[str, Any]:
         if lease.kind is TaskKind.EVALUATE:
             return {"outcome": "evaluated", "test_accuracy": 0.5, "images": 360, "total_seconds": 1.0}
+        if lease.kind is TaskKind.RANGE_TEST:
+            losses = [2.0 - number / 10 for number, _ in enumerate(lease.work.learning_rates)]
+            return {"outcome": "ranged", "losses": losses, "total_seconds": 4.0}
         reached = accuracy_of(lease) if accuracy is None else accuracy
         checkpoint = hashlib.sha256(f"{lease.task} {lease.attempt}".encode()).hexdigest()
         if outcome == "complete":
             with self.store.transaction() as tx:
                 artifacts.add(tx, checkpoint, 100)
+        if lease.kind is TaskKind.EMBED:
+            stage = {"dimensions": 64, "components": 50, "seconds": 1.0}
+            embedded = {"outcome": "embedded", "checkpoint": checkpoint, "points": 100, "perplexity": 30.0}
+            return {**embedded, "stages": [stage], "total_seconds": 5.0}
         return {
             "outcome": outcome,
             "validation_accuracy": reached,

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.domain.ask_ahead import OpenSearch, searches_to_ask
+from service.domain.ask_ahead import OpenSearch, affordable, searches_to_ask
 
 
 def search(key: str, asked: int = 0, pending: int = 0, budget: int = 11, blind: int = 0) -> OpenSearch:
@@ -63,3 +64,22 @@ def test_slots_are_covered_as_far_as_budgets_reach_and_never_more_than_one_ahead
     assert all(chosen.count(s.key) <= s.budget - s.asked for s in named)
     assert len(chosen) <= max(0, slots + workers - before)
     assert len(chosen) >= min(left, max(0, slots - before))
+
+
+@pytest.mark.parametrize(
+    ("finished", "seconds", "spent", "trials"),
+    [
+        (3, None, 99.0, 30),
+        (0, 18.0, 0.0, 30),
+        (0, 18.0, 5.0, 30),  # a first attempt was lost
+        (2, 18.0, 6.0, 6),
+        (2, 19.0, 6.0, 7),
+        (2, 900.0, 6.0, 30),
+        (6, 18.0, 18.0, 6),
+        (0, 0.0, 0.0, 1),
+    ],
+)
+def test_a_search_may_have_the_trials_that_its_seconds_pay_for(
+    finished: int, seconds: float | None, spent: float, trials: int
+) -> None:
+    assert affordable(30, finished, seconds, spent) == trials

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from service.domain.experiment import SearchSettings
-from service.domain.search import Decision, TrialSummary, decide, incumbent, opening, start_points
-from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Point, Suggestion
-from service.domain.states import Sampler, SearchState, TrialOrigin, TrialState
+from service.domain.layers import Conv, Stage
+from service.domain.schemes import stage_space
+from service.domain.search import opening, start_points
+from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Interval, Point, Space, Suggestion
+from service.domain.states import Sampler, Scheme, SearchState, TrialOrigin
 
 A, B, C, D = (Point(learning_rate, 0.01) for learning_rate in (0.001, 0.002, 0.003, 0.004))
 INITIAL = Point(1e-4, 1.0)
@@ -12,12 +16,6 @@ INITIAL = Point(1e-4, 1.0)
 def settings(*enqueue: Point, sampler: Sampler = Sampler.AUTO) -> SearchSettings:
     space = EXPONENTIAL_SPACE if sampler is Sampler.RANDOM_EXPONENTIAL else DEFAULT_SPACE
     return SearchSettings(sampler, space, enqueue, INITIAL)
-
-
-def trial(
-    ordinal: int, accuracy: float | None, state: TrialState = TrialState.COMPLETE, *, diverged: bool = False
-) -> TrialSummary:
-    return TrialSummary(ordinal, state, accuracy, diverged)
 
 
 @pytest.mark.parametrize(
@@ -31,6 +29,8 @@ def trial(
         (None, SearchState.OPEN, SearchState.WAITING),
         (SearchState.DECIDED, SearchState.WAITING, SearchState.WAITING),
         (SearchState.DEAD, SearchState.OPEN, SearchState.DEAD),
+        (SearchState.INFEASIBLE, None, SearchState.DEAD),
+        (SearchState.CANCELLED, None, SearchState.DEAD),
         (SearchState.DECIDED, SearchState.DEAD, SearchState.OPEN),
     ],
 )
@@ -40,8 +40,15 @@ def test_a_search_opens_when_its_prefix_is_decided_and_the_phase_before_is_done(
     assert opening(parent, earlier) is state
 
 
+def test_a_search_that_spends_the_seconds_of_others_opens_when_all_of_them_have_ended() -> None:
+    ended = [SearchState.DECIDED, SearchState.DEAD, SearchState.INFEASIBLE]
+    assert opening(None, None, ended) is SearchState.OPEN
+    assert opening(None, None, [*ended, SearchState.OPEN]) is SearchState.WAITING
+    assert opening(None, SearchState.WAITING, ended) is SearchState.WAITING
+
+
 def test_start_points_are_the_phase_before_then_the_enqueued_then_the_ancestors() -> None:
-    assert start_points(settings(A, B), 11, earlier=C, ancestors=[D]) == (
+    assert start_points(settings(A, B), DEFAULT_SPACE, 11, earlier=C, ancestors=[D]) == (
         Suggestion(C, TrialOrigin.INCUMBENT),
         Suggestion(A, TrialOrigin.ENQUEUED),
         Suggestion(B, TrialOrigin.ENQUEUED),
@@ -50,38 +57,33 @@ def test_start_points_are_the_phase_before_then_the_enqueued_then_the_ancestors(
 
 
 def test_a_start_point_is_tried_once_and_within_the_budget() -> None:
-    points = start_points(settings(A, B), 3, earlier=B, ancestors=[A, C, C, D])
+    points = start_points(settings(A, B), DEFAULT_SPACE, 3, earlier=B, ancestors=[A, C, C, D])
     assert [suggestion.point for suggestion in points] == [B, A, C]
-    assert start_points(settings(), 11) == ()
+    assert start_points(settings(), DEFAULT_SPACE, 11) == ()
 
 
-def test_an_incumbent_from_another_space_is_left_out() -> None:
-    assert start_points(settings(), 11, ancestors=[Point(10.0, 0.01)]) == ()
+def test_an_ancestor_outside_the_space_is_left_out_but_no_point_of_the_stage_itself() -> None:
+    far, narrow = Point(10.0, 0.01), Space(Interval(1e-4, 0.0015), DEFAULT_SPACE.regularization)
+    assert start_points(settings(), DEFAULT_SPACE, 11, ancestors=[far]) == ()
+    assert start_points(settings(B), narrow, 11, earlier=far, ancestors=[A, C]) == (
+        Suggestion(far, TrialOrigin.INCUMBENT),
+        Suggestion(B, TrialOrigin.ENQUEUED),
+        Suggestion(A, TrialOrigin.INCUMBENT),
+    )
+
+
+def test_start_points_have_the_axes_of_the_stage() -> None:
+    stage = Stage((Conv(3, 4),), (1, 8, 8), (4, 8, 8))
+    geometric = replace(settings(A), scheme=Scheme.GEOMETRIC)
+    space = stage_space(geometric, stage)
+    enqueued, inherited = start_points(geometric, space, 11, ancestors=[B])
+    assert enqueued.point.values == {**A.values, "learning_rate_factor": 1.0, "regularization_factor": 1.0}
+    assert space.holds(inherited.point)
 
 
 def test_random_exponential_search_starts_at_one_point() -> None:
     exponential = settings(sampler=Sampler.RANDOM_EXPONENTIAL)
-    assert start_points(exponential, 11, ancestors=[A]) == (Suggestion(INITIAL, TrialOrigin.ENQUEUED),)
-    assert start_points(exponential, 11, earlier=B) == (Suggestion(B, TrialOrigin.INCUMBENT),)
-
-
-def test_the_highest_accuracy_wins_and_of_equals_the_earlier_trial() -> None:
-    trials = [trial(2, 0.6), trial(0, 0.5), trial(1, 0.6)]
-    assert decide(trials, budget=3) == Decision(SearchState.DECIDED, 1)
-
-
-def test_a_search_waits_for_its_whole_budget() -> None:
-    assert decide([trial(0, 0.5), trial(1, None, TrialState.RUNNING)], budget=2) == Decision(SearchState.OPEN)
-    assert decide([trial(0, 0.5)], budget=2) == Decision(SearchState.OPEN)
-
-
-def test_pruned_failed_and_diverged_trials_count_but_never_win() -> None:
-    losers = [
-        trial(0, 0.9, TrialState.PRUNED),
-        trial(1, None, TrialState.FAILED),
-        trial(2, 0.8, diverged=True),
-        trial(3, None, TrialState.CANCELLED),
-    ]
-    assert decide(losers, budget=4) == Decision(SearchState.DEAD)
-    assert decide([*losers, trial(4, 0.1)], budget=5) == Decision(SearchState.DECIDED, 4)
-    assert incumbent(losers) is None
+    assert start_points(exponential, EXPONENTIAL_SPACE, 11, ancestors=[A]) == (
+        Suggestion(INITIAL, TrialOrigin.ENQUEUED),
+    )
+    assert start_points(exponential, EXPONENTIAL_SPACE, 11, earlier=B) == (Suggestion(B, TrialOrigin.INCUMBENT),)

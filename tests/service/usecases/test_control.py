@@ -10,11 +10,11 @@ from service.usecases.control_experiment import cancel_experiment, pause_experim
 from service.usecases.record_failure import record_failure
 from service.usecases.release_task import release_task
 from service.usecases.renew_lease import Command, renew_lease
-from tests.service.lab import LEASE, STRIKES, Lab
+from tests.service.lab import LEASE, STRIKES, Lab, never
 
 
 def command(lab: Lab, lease: LeasedTask) -> Command:
-    return renew_lease(lab.store, lease.task, lease.attempt, LEASE).command
+    return renew_lease(lab.store, never, lease.task, lease.attempt, LEASE).command
 
 
 def test_a_paused_experiment_is_not_leased_and_goes_on_where_it_was(lab: Lab) -> None:

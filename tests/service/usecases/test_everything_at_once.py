@@ -12,7 +12,7 @@ from service.usecases.reap_leases import reap_leases
 from service.usecases.record_failure import record_failure
 from service.usecases.release_task import release_task
 from service.usecases.renew_lease import renew_lease
-from tests.service.lab import LEASE, TREE, Lab
+from tests.service.lab import LEASE, TREE, Lab, never
 
 PATIENCE = 1000
 WORKERS = 6
@@ -32,7 +32,7 @@ def test_every_task_ends_once(lab: Lab) -> None:
                 over.wait(0.01)
                 continue
             try:
-                renew_lease(lab.store, lease.task, lease.attempt, LEASE, fraction=0.5)
+                renew_lease(lab.store, never, lease.task, lease.attempt, LEASE, fraction=0.5)
                 match chance.randrange(8):
                     case 0:
                         record_failure(lab.store, lease.task, lease.attempt, FailureReason.PREEMPTED, PATIENCE)

@@ -19,13 +19,13 @@ from service.usecases.record_failure import FailureAccepted, record_failure
 from service.usecases.record_result import record_result
 from service.usecases.release_task import release_task
 from service.usecases.renew_lease import Command, Renewal, renew_lease
-from tests.service.lab import HEARTBEAT, LEASE, STRIKES, Lab
+from tests.service.lab import HEARTBEAT, LEASE, STRIKES, Lab, never
 
 OUTCOMES = "SELECT outcome FROM attempt ORDER BY n"
 
 
 def renew(lab: Lab, lease: LeasedTask, *measurements: Measurement) -> Renewal:
-    return renew_lease(lab.store, lease.task, lease.attempt, LEASE, measurements)
+    return renew_lease(lab.store, never, lease.task, lease.attempt, LEASE, measurements)
 
 
 def fail(lab: Lab, lease: LeasedTask, reason: FailureReason = FailureReason.CRASHED) -> FailureAccepted:

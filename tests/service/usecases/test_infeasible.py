@@ -1,0 +1,128 @@
+"""A trial that runs out of a limited memory ends its search."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier
+from uuid import UUID
+
+import pytest
+
+from service.domain.errors import LeaseLost
+from service.domain.leasing import FailureReason
+from service.domain.states import ExperimentState
+from service.storage.tasks import LeasedTask
+from service.tuning.projection import StudyProjection
+from service.usecases.control_experiment import cancel_experiment
+from service.usecases.depart_worker import depart_worker
+from service.usecases.follow_experiment import follow_experiment
+from service.usecases.project_studies import project_studies
+from service.usecases.record_failure import FailureAccepted, record_failure
+from service.usecases.renew_lease import Command, renew_lease
+from tests.invariants import violations
+from tests.service.lab import LEASE, STRIKES, TREE, Lab, never
+
+LIMIT = {"memory": "1GiB"}
+PARTIAL = [{"architecture": "B", "learning": "partial"}]
+
+
+def run_out(lab: Lab, lease: LeasedTask) -> FailureAccepted:
+    return record_failure(lab.store, lease.task, lease.attempt, FailureReason.OUT_OF_MEMORY, STRIKES, message="2 GiB")
+
+
+def events(lab: Lab, experiment: UUID) -> list[str]:
+    return [event.kind for event in follow_experiment(lab.store, experiment, 0, 1000).events]
+
+
+def test_the_first_one_ends_the_search_and_all_that_stands_on_it(lab: Lab) -> None:
+    experiment, worker = lab.submit(TREE, variants=PARTIAL, limits=LIMIT), lab.worker(slots=2)
+    lab.plan()
+    first, second = lab.take(worker), lab.take(worker)
+
+    assert run_out(lab, first).state == "failed"
+
+    assert lab.rows("SELECT state, parent_id IS NULL FROM search ORDER BY 2 DESC") == [
+        ("infeasible", True),
+        ("dead", False),
+    ]
+    assert lab.rows("SELECT state FROM trial ORDER BY ordinal")[:2] == [("failed",), ("cancelled",)]
+    assert lab.rows("SELECT DISTINCT state FROM trial WHERE ordinal > 0") == [("cancelled",)]
+    assert renew_lease(lab.store, never, second.task, second.attempt, LEASE).command is Command.CANCEL
+    with pytest.raises(LeaseLost):
+        lab.finish(second)
+    assert run_out(lab, first).state == "failed"
+    assert lab.lease(worker) is None
+    lab.plan()
+    assert lab.state(experiment) is ExperimentState.FAILED
+    told = events(lab, experiment)
+    assert (told.count("search-infeasible"), told.count("search-dead")) == (1, 1)
+
+
+def test_without_a_limit_it_is_a_failed_trial_like_any_other(lab: Lab) -> None:
+    experiment, worker = lab.submit(), lab.worker()
+    lab.plan()
+    run_out(lab, lab.take(worker))
+    lab.drive(experiment, worker)
+    assert lab.state(experiment) is ExperimentState.FINISHED
+    assert lab.rows("SELECT state FROM trial ORDER BY ordinal") == [("failed",), ("complete",), ("complete",)]
+
+
+def test_other_searches_go_on(lab: Lab) -> None:
+    """A network that Total cannot train within the limit is trained by Partial."""
+    experiment = lab.submit(TREE, limits=LIMIT)
+
+    def work(lease: LeasedTask) -> None:
+        if len(lease.work.stage.layers) == 3:
+            run_out(lab, lease)
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, lab.worker(), work)
+
+    assert lab.state(experiment) is ExperimentState.FINISHED
+    assert lab.rows("SELECT state, count(*) FROM search GROUP BY state ORDER BY state") == [
+        ("decided", 2),
+        ("infeasible", 1),
+    ]
+
+
+def test_a_later_experiment_may_try_again(lab: Lab) -> None:
+    worker = lab.worker()
+    lab.drive(lab.submit(limits=LIMIT), worker, lambda lease: run_out(lab, lease))
+    again = lab.submit(limits=LIMIT)
+    lab.drive(again, worker)
+    assert lab.state(again) is ExperimentState.FINISHED
+    assert lab.rows("SELECT state FROM search ORDER BY created_at") == [("infeasible",), ("decided",)]
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_everybody_at_once_does_not_lock_each_other_out(lab: Lab, database_url: str, turn: int) -> None:
+    """Any deadlock would surface as an error of the database."""
+    worker = lab.worker(slots=8)
+    experiment = lab.submit(TREE, phases=[{"epochs": 1, "trials": 6}], limits=LIMIT)
+    lab.plan()
+    leases = [lab.take(worker) for _ in range(6)]
+    start = Barrier(8)
+
+    def ends(lease: LeasedTask) -> None:
+        start.wait()
+        with suppress(LeaseLost):
+            run_out(lab, lease)
+
+    def cancels() -> None:
+        start.wait()
+        cancel_experiment(lab.store, experiment)
+
+    def departs() -> None:
+        start.wait()
+        depart_worker(lab.store, worker)
+
+    with ThreadPoolExecutor(8) as pool:
+        running = [pool.submit(ends, lease) for lease in leases] + [pool.submit(cancels), pool.submit(departs)]
+        for thread in running:
+            thread.result()
+
+    assert lab.value("SELECT count(*) FROM task WHERE state IN ('ready', 'leased')") == 0, turn
+    projection = StudyProjection(database_url)
+    project_studies(lab.store, projection.sync)
+    projection.close()
+    assert violations(database_url) == []

@@ -1,0 +1,95 @@
+"""A search that may spend the seconds of others."""
+
+from typing import Any
+from uuid import UUID
+
+from service.domain.leasing import FailureReason
+from service.domain.states import ExperimentState
+from service.storage.tasks import LeasedTask
+from service.usecases.look_up import get_experiment
+from service.usecases.record_failure import record_failure
+from service.usecases.record_result import record_result
+from tests.service.lab import STRIKES, TREE, Lab
+
+PARTIAL = {"architecture": "B", "learning": "partial"}
+EQUAL = {"architecture": "B", "learning": "total", "budget": "seconds"}
+SPENDER = "SELECT * FROM search WHERE cardinality(match_ids) > 0"
+
+
+def submit(lab: Lab, **more: Any) -> UUID:
+    return lab.submit(TREE, variants=[PARTIAL, EQUAL], **more)
+
+
+def spends(lease: LeasedTask) -> bool:
+    return len(lease.work.stage.layers) == 3
+
+
+def test_it_opens_with_what_the_others_took_and_ends_when_that_is_spent(lab: Lab) -> None:
+    experiment = submit(lab)
+
+    done = lab.drive(experiment, lab.worker())
+
+    (row,) = lab.rows(SPENDER)
+    assert (row.state, row.seconds, row.budget) == ("decided", 2 * 3 * 3.0, 30)
+    # A trial takes three seconds: six of them spend eighteen.
+    assert [spends(lease) for lease in done].count(True) == 6 + 1
+    assert lab.state(experiment) is ExperimentState.FINISHED
+
+
+def test_it_waits_for_all_of_them(lab: Lab) -> None:
+    submit(lab)
+    worker = lab.worker()
+    for _ in range(5):
+        lab.plan()
+        lab.finish(lab.take(worker))
+    lab.plan()
+    assert lab.rows(SPENDER)[0].state == "waiting"
+    lab.finish(lab.take(worker))
+    lab.plan()
+    assert lab.rows(SPENDER)[0].state == "open"
+
+
+def test_failed_attempts_and_range_tests_are_spent_as_well(lab: Lab) -> None:
+    experiment = submit(lab, search={"range_test": True})
+    failed: list[LeasedTask] = []
+
+    def work(lease: LeasedTask) -> None:
+        if not failed and lease.kind == "trial":
+            failed.append(lease)
+            record_failure(lab.store, lease.task, lease.attempt, FailureReason.PREEMPTED, STRIKES, seconds=10.0)
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, lab.worker(), work)
+
+    assert lab.rows(SPENDER)[0].seconds == 2 * (4.0 + 3 * 3.0) + 10.0
+
+
+def test_it_has_a_trial_even_without_any_seconds(lab: Lab) -> None:
+    experiment = submit(lab)
+
+    def work(lease: LeasedTask) -> None:
+        payload = lab.outcome(lease)
+        record_result(lab.store, lease.task, lease.attempt, payload | {"total_seconds": 1.0 if spends(lease) else 0.0})
+
+    done = lab.drive(experiment, lab.worker(slots=4), work)
+
+    assert lab.rows(SPENDER)[0].seconds == 0.0
+    assert [lease.kind for lease in done if spends(lease)] == ["trial", "evaluate"]
+
+
+def test_trials_that_it_will_not_ask_for_are_not_missing(lab: Lab) -> None:
+    experiment = submit(lab)
+    lab.drive(experiment, lab.worker())
+    view = get_experiment(lab.store, experiment)
+    assert (view.trials, view.trials_finished) == (12, 12)
+    assert [search.trials for search in view.stage_searches] == [3, 3, 6]
+
+
+def test_a_path_that_died_leaves_the_seconds_it_took(lab: Lab) -> None:
+    experiment = submit(lab)
+    lab.drive(
+        experiment, lab.worker(), lambda lease: lab.finish(lease, 0.5, "complete" if spends(lease) else "diverged")
+    )
+    assert lab.state(experiment) is ExperimentState.FINISHED
+    assert lab.rows(SPENDER)[0].seconds == 3 * 3.0
