@@ -106,8 +106,9 @@ def test_without_a_data_set_the_form_alone_is_told() -> None:
 
 def test_an_unknown_data_set_is_one_fault_among_others() -> None:
     unknown = MINIMAL.replace("digits", "dogs")
-    with pytest.raises(UnknownDataset):
+    with pytest.raises(UnknownDataset, match="dogs is not here") as caught:
         understand(read_submission(unknown.encode(), YAML), find)
+    assert caught.value.faults == (Fault("dataset.name", "dogs is not here"),)
     assert paths(f"{unknown}sead: [1]\n") == ["dataset.name", "sead"]
 
 
