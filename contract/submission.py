@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from contract.base import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
+from contract.base import REAL, WHOLE, Flag, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
 
 StageNotation = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
 Size = Annotated[
@@ -53,10 +53,10 @@ class VariantChoice(Strict):
         description="of total learning, against the partial variant of the same architecture: the same epochs as every "
         "stage; as many passes over the images as all stages together; or as many measured search seconds",
     )
-    checkpointing: bool = Field(
+    checkpointing: Flag = Field(
         False, description="total learning that keeps activations at the cuts only and computes the rest again"
     )
-    normalize_cuts: bool = Field(
+    normalize_cuts: Flag = Field(
         False, description="total learning with the normalisation at the cuts that partial learning's inputs have"
     )
 
@@ -64,8 +64,8 @@ class VariantChoice(Strict):
 class PhaseChoice(Strict):
     """A budget: epochs of every training and trials of every stage search."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
-    trials: Annotated[int, Field(ge=1, le=10_000)] = 11
+    epochs: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 11
     start: Start = Field(
         "incumbents",
         description="what a search tries first: the incumbent of the phase before, or what the first phase tried first",
@@ -133,13 +133,13 @@ class SearchChoice(Strict):
         "per-stage", description="one learning rate and regularization a stage, of every layer, or base x factor^layer"
     )
     pruner: Pruner = Field("none", description="ends trials that fall behind; start points and incumbents never")
-    range_test: bool = Field(
+    range_test: Flag = Field(
         False, description="find the learning rate at which a stage diverges and search below it (Smith 2015)"
     )
-    second_round: Annotated[int, Field(ge=0, le=10_000)] = Field(
+    second_round: Annotated[int, Field(ge=0, le=10_000), WHOLE] = Field(
         0, description="further trials, in a space a decade wider, for a stage below the accuracy of its prefix"
     )
-    confirm_seeds: Annotated[int, Field(ge=0, le=20)] = Field(
+    confirm_seeds: Annotated[int, Field(ge=0, le=20), WHOLE] = Field(
         0, description="train the two best trials with so many other seeds, and freeze the better mean"
     )
     seeds: SearchSeeds = Field("first", description="search on the first seed and fit on the others, or search on each")
@@ -148,9 +148,9 @@ class SearchChoice(Strict):
 class TrainingChoice(Strict):
     """The recipe every training of the experiment follows."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 50
     optimizer: Literal["sgd"] = "sgd"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1), REAL] = 0.9
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     initialization: Literal["he", "torch"] = "he"
     head: Head = Field("linear", description="linear: fully connected, as the paper; the rest after Belilovsky et al.")
@@ -160,7 +160,7 @@ class TrainingChoice(Strict):
     features: FeatureMode = Field(
         "cached", description="recomputed: the prefix runs again for every batch, and its time counts, as in the paper"
     )
-    standardize_inputs: bool = Field(
+    standardize_inputs: Flag = Field(
         True, description="standardise the inputs of every stage after the first from the frozen features' statistics"
     )
 
@@ -187,10 +187,10 @@ class Submission(Strict):
     phases: Annotated[list[PhaseChoice], Field(min_length=1, max_length=100)] = [PhaseChoice(epochs=1, trials=11)]
     search: SearchChoice = SearchChoice()
     training: TrainingChoice = TrainingChoice()
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1, max_length=100)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]], Field(min_length=1, max_length=100)] = [0]
     limits: LimitsChoice = LimitsChoice()
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    reuse: bool = Field(
+    priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] = 0
+    reuse: Flag = Field(
         True, description="take over finished stage searches that are the same in everything that determines them"
     )
 
