@@ -6,15 +6,38 @@ The notation inside ``architectures`` is checked by the server alone; here only 
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from contract.base import REAL, WHOLE, Flag, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
 
 StageNotation = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
-Size = Annotated[
-    str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$")
-]
-Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(s|m|h|d)$")]
+
+
+def _with_unit(pattern: str) -> BeforeValidator:
+    """Refuses a bare number as it refuses text of another form, so that the answer says how to write it."""
+
+    def check(value: object) -> object:
+        if value is not None and not isinstance(value, str):
+            raise PydanticKnownError("string_pattern_mismatch", {"pattern": pattern})
+        return value
+
+    return BeforeValidator(check)
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return value
+    meant = " ".join(value.split()) if isinstance(value, str) else ""
+    example = meant if 0 < len(meant) <= 80 else "Conv-3-8 Pool-2"
+    raise PydanticCustomError("stages_type", "must be a list of stages: write [{example}]", {"example": example})
+
+
+SIZE = r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$"
+DURATION = r"^\d+(\.\d+)?\s*(s|m|h|d)$"
+Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=SIZE), _with_unit(SIZE)]
+Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=DURATION), _with_unit(DURATION)]
+Stages = Annotated[list[StageNotation], Field(min_length=1, max_length=1_000), BeforeValidator(_listed)]
 AxisName = Annotated[str, StringConstraints(pattern=r"^(learning_rate|regularization)_(factor|[0-9]{1,4})$")]
 Learning = Literal["total", "partial"]
 Sampler = Literal["auto", "gp", "tpe", "cmaes", "sobol", "random", "random-exponential"]
@@ -178,7 +201,7 @@ class Submission(Strict):
     name: Name
     dataset: DatasetChoice
     architectures: Annotated[
-        dict[Name, Annotated[list[StageNotation], Field(min_length=1, max_length=1_000)]],
+        dict[Name, Stages],
         Field(min_length=1, max_length=1_000),
     ]
     variants: Annotated[list[VariantChoice], Field(min_length=1, max_length=2_000)] | None = Field(
