@@ -35,8 +35,16 @@ def errors() -> Console:
 
 
 def say(line: RenderableType) -> None:
-    """A result for people."""
-    output().print(plain(line) if isinstance(line, str) else line, soft_wrap=isinstance(line, str))
+    """A result for people; piped, its lines end without the blanks that fill a table's last column."""
+    console = output()
+    if isinstance(line, str):
+        console.print(plain(line), soft_wrap=True)
+    elif sys.stdout.isatty():
+        console.print(line)
+    else:
+        with console.capture() as captured:
+            console.print(line)
+        console.file.writelines(f"{row.rstrip()}\n" for row in captured.get().splitlines())
 
 
 def note(line: str, style: str = "dim") -> None:
