@@ -25,33 +25,47 @@ from client.commands import (
     reporting,
     watching,
 )
-from client.console import note, report_error
+from client.console import note, report_error, report_problem
 from client.errors import StagetuneError
 from client.exitcodes import ExitCode
 
+JSON = "stagetune.json"
+
 
 class ErrorsInOneLine(TyperGroup):
-    """Turns whatever a command raises into one line on stderr and a documented exit status."""
+    """Turns whatever a command raises into one line on stderr, JSON after --json, and a documented exit status."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        # Noted here, because what is wrong with a command line is found before any command reads its options.
+        ctx.meta[JSON] = "--json" in args
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
+        json = ctx.meta[JSON]
         # What a retry means to the user is said by the commands; the library's own log lines would only repeat it.
         stamina.instrumentation.set_on_retry_hooks([])
         try:
             return super().invoke(ctx)
         except StagetuneError as error:
-            raise typer.Exit(report_error(error)) from None
+            raise typer.Exit(report_error(error, json=json)) from None
         except BrokenPipeError:
             # The reader (head, less) has gone; keep Python from complaining when it flushes at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(ExitCode.OK) from None
         except KeyboardInterrupt:
-            note("interrupted")
+            if json:
+                report_problem("interrupted", ExitCode.INTERRUPTED)
+            else:
+                note("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         except Exception as error:
-            # Usage errors and exits are the framework's own; it renders them.
+            # Usage errors and exits are the framework's own; it renders them for people.
+            if json and hasattr(error, "format_message"):
+                report_problem(error.format_message(), ExitCode.USAGE)
+                raise typer.Exit(ExitCode.USAGE) from None
             if isinstance(error, typer.Abort) or hasattr(error, "exit_code"):
                 raise
-            raise typer.Exit(report_error(error)) from None
+            raise typer.Exit(report_error(error, json=json)) from None
 
 
 app = typer.Typer(

@@ -10,8 +10,9 @@ from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from client.errors import StagetuneError
+from client.errors import ServerProblem, StagetuneError
 from client.exitcodes import ExitCode
+from contract.problems import Problem
 
 PIPED_WIDTH = 10_000
 """Nothing is folded or cut for a program that reads us."""
@@ -35,8 +36,16 @@ def errors() -> Console:
 
 
 def say(line: RenderableType) -> None:
-    """A result for people."""
-    output().print(plain(line) if isinstance(line, str) else line, soft_wrap=isinstance(line, str))
+    """A result for people; piped, its lines end without the blanks that fill a table's last column."""
+    console = output()
+    if isinstance(line, str):
+        console.print(plain(line), soft_wrap=True)
+    elif sys.stdout.isatty():
+        console.print(line)
+    else:
+        with console.capture() as captured:
+            console.print(line)
+        console.file.writelines(f"{row.rstrip()}\n" for row in captured.get().splitlines())
 
 
 def note(line: str, style: str = "dim") -> None:
@@ -56,8 +65,15 @@ def say_json(value: BaseModel | Sequence[BaseModel] | object, *, line: bool = Fa
     sys.stdout.flush()
 
 
-def report_error(error: BaseException) -> ExitCode:
-    """One line on stderr, below it faults or the end of a log; returns the exit status.
+def report_problem(message: str, code: ExitCode, told: Problem | None = None) -> None:
+    """An error as a line of problem JSON (RFC 9457) on stderr: the server's own, or one named after the exit status."""
+    own = {"type": f"/problems/{code.name.lower().replace('_', '-')}", "detail": message, "faults": []}
+    problem = own if told is None else told.model_dump(mode="json")
+    sys.stderr.write(json.dumps(problem | {"exit_code": code}) + "\n")
+
+
+def report_error(error: BaseException, *, json: bool = False) -> ExitCode:
+    """One line on stderr, below it faults or the end of a log, or all of it as one line of JSON; the exit status.
 
     STAGETUNE_DEBUG=1 adds the traceback.
     """
@@ -67,6 +83,9 @@ def report_error(error: BaseException) -> ExitCode:
         message, code = str(error), error.exit_code
     else:
         message, code = f"unexpected {type(error).__name__}: {error} (STAGETUNE_DEBUG=1 shows where)", ExitCode.FAILED
+    if json:
+        report_problem(message, code, error.problem if isinstance(error, ServerProblem) else None)
+        return code
     first, *more = plain(message).splitlines() or [""]
     errors().print(Text.assemble(("error: ", "bold red"), first), soft_wrap=True)
     for line in more:

@@ -35,6 +35,15 @@ class ServerUnreachable(StagetuneError):
         super().__init__(f"no stagetune server answers at {url} ({reason}); `stagetune up` starts one on this machine")
 
 
+class DatabaseUnreachable(StagetuneError):
+    """The server's database does not answer."""
+
+    exit_code = ExitCode.UNREACHABLE
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the database does not answer ({reason}); start it, or mend STAGETUNE_DATABASE_URL")
+
+
 class ServerProblem(StagetuneError):
     """The server answered with an error.
 

@@ -12,7 +12,6 @@ from typing import Self
 import httpx
 from filelock import FileLock, Timeout
 
-from client.connection import is_loopback
 from client.devices import find_devices, worker_name
 from client.errors import BadUsage, StagetuneError
 from client.exitcodes import ExitCode
@@ -65,6 +64,7 @@ class LocalStack:
         return self.home / "logs"
 
     def __enter__(self) -> Self:
+        refuse_settings(self.home, self.host, self.port)
         # As root the embedded PostgreSQL runs under another account, which has to get through to its files.
         self.home.mkdir(parents=True, exist_ok=True, mode=0o711 if os.geteuid() == 0 else 0o700)
         try:
@@ -146,8 +146,6 @@ class LocalStack:
 
     def _server(self) -> ChildSpec:
         environment = self._environment() | {"STAGETUNE_HOST": self.host, "STAGETUNE_PORT": str(self.port)}
-        if not is_loopback(self.host):
-            environment["STAGETUNE_ALLOW_REMOTE"] = "1"
         return ChildSpec(SERVER, python_module("service"), environment, self.logs / "server.log")
 
     def _worker(self, device: str) -> ChildSpec:
@@ -182,6 +180,16 @@ def free_port(host: str) -> int:
     """A port nobody listens on."""
     with socket.create_server((host, 0), family=_family(host)) as listening:
         return int(listening.getsockname()[1])
+
+
+def refuse_settings(home: Path, host: str, port: int) -> None:
+    """Raise a BadUsage with what the server would refuse: a variable it cannot read, a host other machines reach."""
+    from service.settings import Settings, SettingsError
+
+    try:
+        Settings.load(home=home, host=host, port=port)
+    except SettingsError as error:
+        raise BadUsage(str(error)) from None
 
 
 def refuse_taken_port(host: str, port: int) -> None:

@@ -29,10 +29,11 @@ def read_source(source: Source) -> Body | str:
     if not source.strip():
         raise BadUsage("the submission is empty: give a file, a preset's name or YAML")
     path = Path(source)
-    if path.is_file():
+    # A folder may have a preset's name; pipes and devices are read like files.
+    if path.exists() and not path.is_dir():
         return _read(path)
-    if path.suffix in (".yaml", ".yml", ".json") or len(path.parts) > 1:
-        raise BadUsage(f"there is no file {source}")
+    if path.suffix in (".yaml", ".yml", ".json") or len(path.parts) > 1 or source.endswith(("/", ".")):
+        raise BadUsage(f"{source} is a folder: name a file in it" if path.is_dir() else f"there is no file {source}")
     return source
 
 
@@ -41,4 +42,6 @@ def _read(path: Path) -> Body:
         content = path.read_bytes()
     except OSError as error:
         raise BadUsage(f"cannot read {path}: {error.strerror}") from None
+    if not content.strip():
+        raise BadUsage(f"{path} is empty: a submission needs name, dataset and architectures")
     return Body(content, "application/json" if path.suffix == ".json" else "application/yaml")

@@ -85,11 +85,12 @@ class Supervisor:
             if child.alive:
                 child.process.terminate()
         deadline = time.monotonic() + grace_seconds
-        while any(child.alive for child in children) and time.monotonic() < deadline and not hurry():
+        hurried = False
+        while any(child.alive for child in children) and time.monotonic() < deadline and not (hurried := hurry()):
             time.sleep(POLL_SECONDS)
         for child in children:
             if child.alive:
-                self._say(f"{child.spec.name}: killed; it did not end in time")
+                self._say(f"{child.spec.name}: {'stopped at once' if hurried else 'killed; it did not end in time'}")
             # The session may hold grandchildren even when its leader has ended.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.process.pid, signal.SIGKILL)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from contract.base import Lenient, Name, Strict
+from contract.base import WHOLE, Lenient, Name, Strict
 
 Scope = Literal["admin", "submit", "read", "worker"]
 Secret = Annotated[str, StringConstraints(min_length=16, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -17,7 +17,7 @@ class TokenRequest(Strict):
 
     name: Name
     scope: Scope
-    days: Annotated[int, Field(ge=1, le=3650)] = 90
+    days: Annotated[int, Field(ge=1, le=3650), WHOLE] = 90
 
 
 class TokenView(Lenient):

@@ -46,7 +46,7 @@ class Plan(Lenient):
     evaluations: int
     multiply_adds: int = Field(description="of all trials and fits together")
     estimated_seconds: float | None = Field(
-        description="from finished trainings on the slots now connected; null without any"
+        description="from finished trainings of the data set, on the slots now connected; null where they tell nothing"
     )
 
 

@@ -6,15 +6,38 @@ The notation inside ``architectures`` is checked by the server alone; here only 
 from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from contract.base import Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
+from contract.base import REAL, WHOLE, Flag, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
 
 StageNotation = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
-Size = Annotated[
-    str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$")
-]
-Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\d+(\.\d+)?\s*(s|m|h|d)$")]
+
+
+def _with_unit(pattern: str) -> BeforeValidator:
+    """Refuses a bare number as it refuses text of another form, so that the answer says how to write it."""
+
+    def check(value: object) -> object:
+        if value is not None and not isinstance(value, str):
+            raise PydanticKnownError("string_pattern_mismatch", {"pattern": pattern})
+        return value
+
+    return BeforeValidator(check)
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return value
+    meant = " ".join(value.split()) if isinstance(value, str) else ""
+    example = meant if 0 < len(meant) <= 80 else "Conv-3-8 Pool-2"
+    raise PydanticCustomError("stages_type", "must be a list of stages: write [{example}]", {"example": example})
+
+
+SIZE = r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$"
+DURATION = r"^\d+(\.\d+)?\s*(s|m|h|d)$"
+Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=SIZE), _with_unit(SIZE)]
+Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=DURATION), _with_unit(DURATION)]
+Stages = Annotated[list[StageNotation], Field(min_length=1, max_length=1_000), BeforeValidator(_listed)]
 AxisName = Annotated[str, StringConstraints(pattern=r"^(learning_rate|regularization)_(factor|[0-9]{1,4})$")]
 Learning = Literal["total", "partial"]
 Sampler = Literal["auto", "gp", "tpe", "cmaes", "sobol", "random", "random-exponential"]
@@ -53,10 +76,10 @@ class VariantChoice(Strict):
         description="of total learning, against the partial variant of the same architecture: the same epochs as every "
         "stage; as many passes over the images as all stages together; or as many measured search seconds",
     )
-    checkpointing: bool = Field(
+    checkpointing: Flag = Field(
         False, description="total learning that keeps activations at the cuts only and computes the rest again"
     )
-    normalize_cuts: bool = Field(
+    normalize_cuts: Flag = Field(
         False, description="total learning with the normalisation at the cuts that partial learning's inputs have"
     )
 
@@ -64,8 +87,8 @@ class VariantChoice(Strict):
 class PhaseChoice(Strict):
     """A budget: epochs of every training and trials of every stage search."""
 
-    epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
-    trials: Annotated[int, Field(ge=1, le=10_000)] = 11
+    epochs: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 1
+    trials: Annotated[int, Field(ge=1, le=10_000), WHOLE] = 11
     start: Start = Field(
         "incumbents",
         description="what a search tries first: the incumbent of the phase before, or what the first phase tried first",
@@ -133,13 +156,13 @@ class SearchChoice(Strict):
         "per-stage", description="one learning rate and regularization a stage, of every layer, or base x factor^layer"
     )
     pruner: Pruner = Field("none", description="ends trials that fall behind; start points and incumbents never")
-    range_test: bool = Field(
+    range_test: Flag = Field(
         False, description="find the learning rate at which a stage diverges and search below it (Smith 2015)"
     )
-    second_round: Annotated[int, Field(ge=0, le=10_000)] = Field(
+    second_round: Annotated[int, Field(ge=0, le=10_000), WHOLE] = Field(
         0, description="further trials, in a space a decade wider, for a stage below the accuracy of its prefix"
     )
-    confirm_seeds: Annotated[int, Field(ge=0, le=20)] = Field(
+    confirm_seeds: Annotated[int, Field(ge=0, le=20), WHOLE] = Field(
         0, description="train the two best trials with so many other seeds, and freeze the better mean"
     )
     seeds: SearchSeeds = Field("first", description="search on the first seed and fit on the others, or search on each")
@@ -148,9 +171,9 @@ class SearchChoice(Strict):
 class TrainingChoice(Strict):
     """The recipe every training of the experiment follows."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 50
     optimizer: Literal["sgd"] = "sgd"
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1), REAL] = 0.9
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     initialization: Literal["he", "torch"] = "he"
     head: Head = Field("linear", description="linear: fully connected, as the paper; the rest after Belilovsky et al.")
@@ -160,7 +183,7 @@ class TrainingChoice(Strict):
     features: FeatureMode = Field(
         "cached", description="recomputed: the prefix runs again for every batch, and its time counts, as in the paper"
     )
-    standardize_inputs: bool = Field(
+    standardize_inputs: Flag = Field(
         True, description="standardise the inputs of every stage after the first from the frozen features' statistics"
     )
 
@@ -178,7 +201,7 @@ class Submission(Strict):
     name: Name
     dataset: DatasetChoice
     architectures: Annotated[
-        dict[Name, Annotated[list[StageNotation], Field(min_length=1, max_length=1_000)]],
+        dict[Name, Stages],
         Field(min_length=1, max_length=1_000),
     ]
     variants: Annotated[list[VariantChoice], Field(min_length=1, max_length=2_000)] | None = Field(
@@ -187,10 +210,10 @@ class Submission(Strict):
     phases: Annotated[list[PhaseChoice], Field(min_length=1, max_length=100)] = [PhaseChoice(epochs=1, trials=11)]
     search: SearchChoice = SearchChoice()
     training: TrainingChoice = TrainingChoice()
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1, max_length=100)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]], Field(min_length=1, max_length=100)] = [0]
     limits: LimitsChoice = LimitsChoice()
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    reuse: bool = Field(
+    priority: Annotated[int, Field(ge=-1000, le=1000), WHOLE] = 0
+    reuse: Flag = Field(
         True, description="take over finished stage searches that are the same in everything that determines them"
     )
 

@@ -6,7 +6,19 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from contract.base import Count, Digest, Fraction, Lenient, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
+from contract.base import (
+    REAL,
+    WHOLE,
+    Count,
+    Digest,
+    Fraction,
+    Lenient,
+    Name,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    Strict,
+)
 from contract.submission import Head, Objective, Point
 
 TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
@@ -32,7 +44,7 @@ class WorkerRegistration(Strict):
 
     name: Name
     device: Name = Field(description="cpu, cuda:0, mps ...")
-    slots: Annotated[int, Field(ge=1, le=256)] = 1
+    slots: Annotated[int, Field(ge=1, le=256), WHOLE] = 1
     info: dict[Name, Note] = Field({}, description="host, versions, device name")
     datasets: Annotated[list[HeldDataset], Field(max_length=1_000)] = []
 
@@ -50,7 +62,7 @@ class LeaseRequest(Strict):
 
     worker: UUID
     request_id: UUID
-    wait_seconds: Annotated[float, Field(ge=0, le=30)] = 0
+    wait_seconds: Annotated[float, Field(ge=0, le=30), REAL] = 0
 
 
 class ConvLayer(Strict):
@@ -104,7 +116,7 @@ class Recipe(Strict):
 
     batch_size: PositiveInt
     optimizer: Literal["sgd"]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
+    momentum: Annotated[float, Field(ge=0, lt=1), REAL]
     precision: Literal["auto", "float32", "bfloat16"]
     initialization: Literal["he", "torch"]
     head: Head

@@ -56,7 +56,7 @@ class _Interrupted(BaseException):
 
 
 class RecentLines(logging.Handler):
-    """Keeps the last log lines, which accompany a failure report."""
+    """Keeps the last log lines of the task at hand, which accompany a failure report."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,6 +64,9 @@ class RecentLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._lines.append(self.format(record))
+
+    def forget(self) -> None:
+        self._lines.clear()
 
     def text(self) -> str:
         # The protocol's limit on a log, counted from the end, which is where the cause stands.
@@ -163,6 +166,7 @@ class Agent:
         if self._draining:
             control.command("drain")
         started = time.monotonic()
+        self._lines.forget()
         log.info("%s (attempt %d)", lease.label, lease.attempt)
         try:
             with HeartbeatThread(self._beats, lease, control, heartbeat_seconds):

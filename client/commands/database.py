@@ -10,7 +10,7 @@ import typer
 
 from client.connection import stagetune_home
 from client.console import note, say
-from client.errors import StagetuneError
+from client.errors import BadUsage, DatabaseUnreachable, StagetuneError
 
 database = typer.Typer(name="db", no_args_is_help=True, help="The server's database, on its machine.")
 
@@ -33,8 +33,8 @@ def backup(target: Annotated[Path, typer.Argument(metavar="FILE", help="Where to
     from service.postgres import EmbeddedPostgres
 
     if os.environ.get("STAGETUNE_DATABASE_URL"):
-        raise StagetuneError("STAGETUNE_DATABASE_URL names a database of yours: use its own pg_dump")
-    with EmbeddedPostgres(stagetune_home()) as postgres:
+        raise BadUsage("STAGETUNE_DATABASE_URL names a database of yours: use its own pg_dump")
+    with _translated(), EmbeddedPostgres(stagetune_home()) as postgres:
         postgres.backup(target)
     note(f"wrote {target} ({target.stat().st_size:,} bytes)")
 
@@ -46,12 +46,33 @@ def _database() -> Iterator[str]:
     from service.postgres import EmbeddedPostgres, normalise_url
     from service.settings import Settings
 
-    settings = Settings.load()
-    if settings.database_url is not None:
-        yield with_password(normalise_url(settings.database_url.get_secret_value()), settings.database_password_file)
-        return
-    with EmbeddedPostgres(settings.home) as postgres:
-        yield postgres.url
+    with _translated():
+        settings = Settings.load()
+        if settings.database_url is not None:
+            url = normalise_url(settings.database_url.get_secret_value())
+            yield with_password(url, settings.database_password_file)
+            return
+        with EmbeddedPostgres(settings.home) as postgres:
+            yield postgres.url
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """What the server's own code refuses, as the errors of this command."""
+    from service.app import StartError
+    from service.domain.errors import DatabaseUnavailable
+    from service.domain.errors import StagetuneError as ServiceError
+    from service.postgres import PostgresError
+    from service.settings import SettingsError
+
+    try:
+        yield
+    except (SettingsError, StartError) as error:
+        raise BadUsage(str(error)) from error
+    except DatabaseUnavailable as error:
+        raise DatabaseUnreachable(error.message) from error
+    except (ServiceError, PostgresError, OSError) as error:
+        raise StagetuneError(str(error)) from error
 
 
 def register(app: typer.Typer) -> None:

@@ -74,7 +74,7 @@ def _tell(info: Any, json: bool) -> None:
         return
     images = f"{info.train:,} training and {info.test:,} test images of {shape(info.shape)}"
     say(f"{info.name}: {images}, {info.classes} classes")
-    note("workers that start from now on offer it; restart those that run")
+    note("workers of this machine offer it before their next task, those that run already too")
 
 
 def _facts(info: Any) -> dict[str, object]:

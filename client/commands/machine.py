@@ -95,7 +95,7 @@ def greet(stack: LocalStack) -> None:
     say(f"  page         {link}")
     say("  start        stagetune submit demo --watch")
     if is_loopback(stack.host):
-        say("  more workers stagetune up --host 0.0.0.0 lets other machines in")
+        say("  more workers STAGETUNE_ALLOW_REMOTE=1 stagetune up --host 0.0.0.0 lets other machines in")
     else:
         say(f"  more workers stagetune worker --server http://THIS-MACHINE:{stack.port} --token-file worker-token")
         say(f"               with {stack.home / 'worker-token'} copied there")

@@ -45,9 +45,11 @@ def follow(client: Client, experiment: UUID, *, json: bool = False, interval: fl
     """Show an experiment until it ends; FAILED unless it finished, INTERRUPTED after Ctrl-C."""
     try:
         with Follower(client, json=json) as follower:
-            for last in client.watch(experiment, interval=interval, on_outage=_outage):
+            for last in client.watch(experiment, interval=interval, on_outage=None if json else _outage):
                 follower.show(last)
     except KeyboardInterrupt:
+        if json:
+            raise
         note(
             f"stopped watching; the experiment goes on. `stagetune watch {short(experiment)}` looks again, "
             f"`stagetune cancel {short(experiment)}` ends it"

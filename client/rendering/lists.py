@@ -12,6 +12,8 @@ from client.rendering.text import NOTHING, amount, duration, moment, plural, sho
 from contract.experiments import DatasetView, Experiment, ExperimentSummary, Plan, WorkerView
 
 T = TypeVar("T")
+LONGEST_STAGE = 100
+MOST_VARIANTS = 8
 
 STATE_STYLES = {
     "running": "cyan", "open": "cyan", "paused": "yellow", "waiting": "dim", "decided": "green", "finished": "green",
@@ -67,15 +69,29 @@ def plan_tree(plan: Plan) -> Table:
         right=("trials", "epochs", "in", "out", "parameters", "multiply-adds"),
     )  # fmt: skip
     for search in depth_first(plan.searches, lambda search: search.name, lambda search: search.parent):
-        name = Text("  " * search.depth + plain(search.stage))
+        name = Text("  " * search.depth + abridged(plain(search.stage)))
         if search.reused:
             name.append("  reused", style="green")
         made.add_row(
             *((str(search.phase + 1),) if several_phases else ()),
             name, str(search.trials), str(search.epochs), shape(search.input_shape), shape(search.output_shape),
-            amount(search.parameters), amount(search.multiply_adds), plain(", ".join(search.used_by)),
+            amount(search.parameters), amount(search.multiply_adds), plain(named(search.used_by)),
         )  # fmt: skip
     return made
+
+
+def abridged(stage: str) -> str:
+    """A stage's notation; of a very long one the first and the last layers, which tell it from its neighbours."""
+    if len(stage) <= LONGEST_STAGE:
+        return stage
+    half = LONGEST_STAGE // 2
+    return f"{stage[:half].rpartition(' ')[0]} … {stage[-half:].partition(' ')[2]}"
+
+
+def named(variants: Sequence[str]) -> str:
+    """The first variants by name, the rest by number."""
+    more = len(variants) - MOST_VARIANTS
+    return ", ".join(variants[:MOST_VARIANTS]) + (f" and {more} more" if more > 0 else "")
 
 
 def depth_first(items: Sequence[T], key: Callable[[T], object], parent: Callable[[T], object]) -> list[T]:

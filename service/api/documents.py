@@ -158,7 +158,7 @@ def _clean(value: Any, location: Location, blemishes: list[Blemish]) -> Any:
         case int() if abs(value) > 2**53:
             blemishes.append(Blemish(location, "is too large a number"))
         case float() if not math.isfinite(value):
-            blemishes.append(Blemish(location, "must be a finite number"))
+            blemishes.append(Blemish(location, f"is {value}: write a finite number, or quote it where text is meant"))
         case int() | float():
             return value
         case _:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from contract.problems import Fault
+from contract.submission import DURATION, SIZE
 
 _MESSAGES = {
     "missing": "is required",
@@ -42,8 +43,8 @@ _MESSAGES = {
     "union_tag_not_found": "needs {discriminator}",
 }
 _PATTERNS = {
-    r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$": "must be a size such as 8GiB or 500MB",
-    r"^\d+(\.\d+)?\s*(s|m|h|d)$": "must be a duration such as 90s, 30m or 2h",
+    SIZE: "must be a size such as 8GiB or 500MB",
+    DURATION: "must be a duration such as 90s, 30m or 2h",
     r"^[^\x00-\x1f\x7f]+$": "must not contain control characters",
     r"^[^\x00]*$": "must not contain NUL characters",
     r"^[0-9a-f]{64}$": "must be a SHA-256 as 64 lower-case hexadecimal digits",

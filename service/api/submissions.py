@@ -66,7 +66,7 @@ def understand(reading: Reading, find_dataset: Callable[[str], Dataset]) -> Expe
         except UnknownDataset as error:
             if not faults:
                 raise
-            faults.append(Fault("dataset.name", error.message))
+            faults += error.faults
         except InvalidSubmission as error:
             faults += error.faults
         else:

@@ -20,6 +20,7 @@ class StagetuneError(Exception):
     """Something went wrong inside the service."""
 
     code = "internal-error"
+    faults: tuple[Fault, ...] = ()
 
     def __init__(self, message: str | None = None) -> None:
         """Without a message the class's docstring is the message."""
@@ -109,6 +110,10 @@ class UnknownDataset(StagetuneError):
     """No worker holds the data set and it is not built in."""
 
     code = "unknown-dataset"
+
+    def __init__(self, reason: str) -> None:
+        self.faults = (Fault("dataset.name", reason),)
+        super().__init__(f"dataset.name: {reason}")
 
 
 class TooManyRequests(StagetuneError):

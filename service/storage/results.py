@@ -209,18 +209,17 @@ def devices(tx: Transaction, searches: Collection[UUID]) -> list[str]:
     )
 
 
-def seconds_per_multiply_add(tx: Transaction) -> float | None:
-    """How long trainings took for their size, over the last hundred; None before the first."""
-    rate: float | None = tx.execute(
+def recent_trainings(tx: Transaction, dataset: str) -> list[tuple[float, float]]:
+    """Multiply-adds and seconds of the last hundred complete trainings of a data set, given by its digest."""
+    rows = tx.execute(
         """
-        SELECT sum(total_seconds) / nullif(sum(multiply_adds), 0) FROM (
-            SELECT r.total_seconds,
-                   CAST(s.planned ->> 'multiply_adds' AS double precision)
-                       * CAST(t.work ->> 'epochs' AS double precision)
-                       * CAST(t.work #>> '{dataset,train}' AS double precision) AS multiply_adds
-            FROM result r JOIN task t ON t.id = r.task_id JOIN search s ON s.id = t.search_id
-            WHERE r.outcome = 'complete' ORDER BY r.accepted_at DESC LIMIT 100
-        ) last
-        """
-    ).scalar_one()
-    return rate
+        SELECT CAST(s.planned ->> 'multiply_adds' AS double precision)
+                   * CAST(t.work ->> 'epochs' AS double precision)
+                   * CAST(t.work #>> '{dataset,train}' AS double precision) AS multiply_adds,
+               r.total_seconds
+        FROM result r JOIN task t ON t.id = r.task_id JOIN search s ON s.id = t.search_id
+        WHERE r.outcome = 'complete' AND t.dataset_digest = :dataset ORDER BY r.accepted_at DESC LIMIT 100
+        """,
+        {"dataset": dataset},
+    )
+    return [(row.multiply_adds, row.total_seconds) for row in rows]

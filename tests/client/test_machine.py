@@ -82,6 +82,7 @@ def test_a_data_set_is_added_and_listed(tmp_path: Path) -> None:
 
     assert added.exit_code == 0, added.stderr
     assert "tiny: 8 training and 8 test images of 1x4x4, 2 classes" in added.stdout
+    assert added.stderr == "workers of this machine offer it before their next task, those that run already too\n"
     assert "tiny" in {item["name"] for item in json.loads(listed.stdout)}
 
 

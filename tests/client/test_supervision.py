@@ -112,13 +112,16 @@ def test_a_child_that_does_not_listen_is_killed_after_its_grace(
     assert said == ["child: killed; it did not end in time"]
 
 
-def test_a_second_request_does_not_wait_for_the_grace(supervisor: Supervisor, spec: Callable[..., ChildSpec]) -> None:
+def test_a_second_request_does_not_wait_for_the_grace(
+    supervisor: Supervisor, spec: Callable[..., ChildSpec], said: list[str]
+) -> None:
     child = supervisor.start(spec(STUBBORN))
     until(lambda: last_lines(child.spec.log) == "up")
 
     supervisor.stop(["child"], 600, hurry=lambda: True)
 
     assert child.process.returncode == -signal.SIGKILL
+    assert said == ["child: stopped at once"]
 
 
 def test_grandchildren_end_with_their_parent(supervisor: Supervisor, spec: Callable[..., ChildSpec]) -> None:

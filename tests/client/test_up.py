@@ -77,7 +77,8 @@ def up(tmp_path: Path, home: Path) -> Iterator[Up]:
         for name, code in (("service", service), ("worker", worker)):
             package = tmp_path / "fakes" / name
             package.mkdir(parents=True, exist_ok=True)
-            (package / "__init__.py").touch()
+            # What a fake leaves out, such as the server's settings, is the real one's.
+            (package / "__init__.py").write_text(f"__path__.append({str(REPOSITORY / name)!r})")
             (package / "__main__.py").write_text(textwrap.dedent(code))
         environment = os.environ | {
             "STAGETUNE_HOME": str(home),
@@ -129,7 +130,7 @@ def running(pid: int) -> bool:
 def test_everything_is_started_kept_alive_and_drained(up: Up, home: Path) -> None:
     process = up()
     assert process.stdout is not None
-    greeting = process.stdout.readline() + process.stdout.readline()
+    greeting = "".join(process.stdout.readline() for _ in range(4))
     until(lambda: pids(home, "worker-cpu"))
 
     for name in ("server", "worker-cpu"):
@@ -140,6 +141,7 @@ def test_everything_is_started_kept_alive_and_drained(up: Up, home: Path) -> Non
 
     assert process.returncode == ExitCode.OK
     assert "/login#code=c" in greeting
+    assert "STAGETUNE_ALLOW_REMOTE=1 stagetune up --host 0.0.0.0" in greeting
     assert "server: ended with signal SIGKILL; starting it again" in errors
     assert log(home, "worker-cpu")[-1] == "worker drained"
     assert log(home, "server")[-1] == "server closed"
@@ -201,6 +203,41 @@ def test_a_taken_port_is_told_before_anything_starts(up: Up, home: Path) -> None
     assert process.returncode == ExitCode.USAGE
     assert "--port 0 takes a free one" in errors
     assert not (home / "logs").exists()
+
+
+def test_other_machines_are_let_in_only_by_those_who_say_so(up: Up, home: Path) -> None:
+    process = up("--host", "0.0.0.0")  # noqa: S104
+
+    _, errors = process.communicate(timeout=30)
+
+    assert process.returncode == ExitCode.USAGE
+    assert errors.startswith("error: STAGETUNE_HOST is 0.0.0.0, which other machines can reach.")
+    assert errors.endswith("set STAGETUNE_ALLOW_REMOTE=1 if that is what you want\n")
+    assert len(errors.splitlines()) == 1
+    assert not home.exists()
+
+
+def test_those_who_say_so_are_told_how_other_machines_join(up: Up, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STAGETUNE_ALLOW_REMOTE", "1")
+
+    process = up("--host", "0.0.0.0")  # noqa: S104
+    until(lambda: pids(home, "worker-cpu"))
+    process.terminate()
+    greeting, _ = process.communicate(timeout=30)
+
+    assert "more workers stagetune worker --server http://THIS-MACHINE:" in greeting
+
+
+def test_a_setting_the_server_cannot_use_is_told_before_anything_starts(
+    up: Up, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGETUNE_LEASE_SECONDS", "long")
+
+    _, errors = (process := up()).communicate(timeout=30)
+
+    assert process.returncode == ExitCode.USAGE
+    assert errors.startswith("error: STAGETUNE_LEASE_SECONDS: ")
+    assert not home.exists()
 
 
 def test_one_home_is_served_once(up: Up, home: Path) -> None:

@@ -109,6 +109,20 @@ def test_a_crash_is_told_with_the_last_lines_of_the_log(server: ProtocolServer, 
     assert server.happened[-4:] == ["upload", "result", "lease", "depart"], "the worker went on"
 
 
+def test_the_log_of_a_failure_begins_with_its_own_attempt(server: ProtocolServer, work: Work) -> None:
+    def talk(lease: Lease, control: Control) -> Finished:
+        logging.getLogger("worker").warning("of another task")
+        return train(lease, control)
+
+    def fail(_lease: Lease, _control: Control) -> Finished:
+        logging.getLogger("worker").warning("of this one")
+        raise TaskFailed("crashed", "no image")
+
+    work(talk, fail)
+
+    assert told_failure(server).log == "of this one"
+
+
 @pytest.mark.parametrize("reason", ["out-of-memory", "time-limit", "user-error", "crashed"])
 def test_what_cannot_be_done_is_told_by_its_reason(server: ProtocolServer, work: Work, reason: FailureReason) -> None:
     def fail(_lease: Lease, _control: Control) -> Finished:

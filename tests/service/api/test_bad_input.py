@@ -230,3 +230,11 @@ def test_an_unknown_address_tells_a_stranger_nothing(
 ) -> None:
     assert check(anonymous.get("/v1/nothing")).type == "/problems/not-found"
     assert check(client_of("read").delete("/v1/experiments")).type == "/problems/method-not-allowed"
+
+
+def test_an_unknown_data_set_is_a_fault_of_its_field(admin: httpx.Client) -> None:
+    problem = check(admin.post("/v1/experiments", json=put("dataset.name", "no-such-data")))
+    [fault] = problem.faults
+    assert (problem.type, fault.path) == ("/problems/unknown-dataset", "dataset.name")
+    assert problem.detail == f"{fault.path}: {fault.message}"
+    assert "stagetune data add" in fault.message

@@ -106,8 +106,9 @@ def test_without_a_data_set_the_form_alone_is_told() -> None:
 
 def test_an_unknown_data_set_is_one_fault_among_others() -> None:
     unknown = MINIMAL.replace("digits", "dogs")
-    with pytest.raises(UnknownDataset):
+    with pytest.raises(UnknownDataset, match="dogs is not here") as caught:
         understand(read_submission(unknown.encode(), YAML), find)
+    assert caught.value.faults == (Fault("dataset.name", "dogs is not here"),)
     assert paths(f"{unknown}sead: [1]\n") == ["dataset.name", "sead"]
 
 
@@ -131,7 +132,13 @@ def test_faults_beyond_fifty_are_left_out() -> None:
         ("seeds: [1.5]", "seeds[0]", "whole number"),
         ("limits: {memory: lots}", "limits.memory", "8GiB"),
         ("limits: {time: '1:30'}", "limits.time", "2h"),
+        ("limits: {memory: 64}", "limits.memory", "must be a size such as 8GiB"),
+        ("limits: {time: 90}", "limits.time", "must be a duration such as 90s"),
+        ("search: {space: {learning_rate: {low: .inf, high: 1}}}", "search.space.learning_rate.low", "a finite number"),
         ("priority: high", "priority", "whole number"),
+        ("training: {batch_size: '50'}", "training.batch_size", "is text: write the number without quotes"),
+        ("seeds: [true]", "seeds[0]", "must be a whole number"),
+        ("training: {momentum: most}", "training.momentum", "must be a number"),
         ("reuse: maybe", "reuse", "true or false"),
         ("variants: [{architecture: CNN 1, learning: both}]", "variants[0].learning", "'total' or 'partial'"),
     ],
@@ -140,6 +147,19 @@ def test_faults_name_the_field_and_say_what_to_do(extra: str, path: str, told: s
     [fault] = faults(f"{MINIMAL}{extra}\n")
     assert fault.path == path
     assert told in fault.message
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [("Conv-3-8", "[Conv-3-8]"), ("", "[Conv-3-8 Pool-2]"), ("{a: 1}", "[Conv-3-8 Pool-2]")]
+)
+def test_stages_without_brackets_are_told_how_to_write_them(given: str, told: str) -> None:
+    [fault] = faults(f"name: a\ndataset: {{name: digits}}\narchitectures:\n  H: {given}\n")
+    assert fault == Fault("architectures.H", f"must be a list of stages: write {told}")
+
+
+def test_a_name_that_yaml_takes_for_no_number_is_told_to_be_quoted() -> None:
+    [fault] = faults("name: .nan\ndataset: {name: digits}\narchitectures: {H: [Conv-3-8]}\n")
+    assert fault == Fault("name", "is nan: write a finite number, or quote it where text is meant")
 
 
 @pytest.mark.parametrize("other", ["CNN 1 ", " CNN 1", "\u00a0CNN 1"])

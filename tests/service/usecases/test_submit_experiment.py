@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -7,7 +8,7 @@ from service.domain.errors import Conflict, NotFound
 from service.usecases.control_experiment import cancel_experiment
 from service.usecases.look_up import get_experiment, list_experiments
 from service.usecases.plan_submission import plan_submission
-from tests.service.lab import TREE, Lab
+from tests.service.lab import DIGITS, TREE, Lab
 
 
 def test_the_same_key_gives_the_same_experiment_and_refuses_another_submission(lab: Lab) -> None:
@@ -43,6 +44,24 @@ def test_finished_searches_are_taken_over(lab: Lab) -> None:
     plan = plan_submission(lab.store, lab.spec(lab.document(TREE)))
     assert all(search.reused for search in plan.searches)
     assert plan.estimated_seconds == 0
+
+
+def test_the_estimate_rests_on_trainings_of_the_same_data_set(lab: Lab) -> None:
+    document = lab.document({"B": ["Conv-3-8 Pool-2"]})
+    elsewhere = replace(lab.spec(document), dataset=replace(DIGITS, digest="e" * 64))
+    worker = lab.worker()
+    lab.drive(lab.submit(), worker)
+
+    estimated = plan_submission(lab.store, lab.spec(document)).estimated_seconds
+
+    # Every training took three seconds, and B is twice as large as what was trained.
+    assert estimated == pytest.approx(3 * 3.0 * 2, rel=0.2)
+    assert plan_submission(lab.store, elsewhere).estimated_seconds is None
+
+
+def test_what_is_far_larger_than_anything_trained_has_no_estimate(lab: Lab) -> None:
+    lab.drive(lab.submit(), lab.worker())
+    assert plan_submission(lab.store, lab.spec(lab.document({"B": ["Conv-3-512"]}))).estimated_seconds is None
 
 
 def test_without_reuse_everything_is_trained_anew(lab: Lab) -> None:
