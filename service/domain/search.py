@@ -9,7 +9,7 @@ from service.domain.experiment import SearchSettings
 from service.domain.schemes import fill
 from service.domain.space import Point, Space, Suggestion
 from service.domain.states import Sampler, SearchState, TrialOrigin, TrialState
-from service.domain.statistics import difference_error
+from service.domain.statistics import falls_short
 
 CANDIDATES = 2
 """So many of the best trials are confirmed with other seeds."""
@@ -133,9 +133,7 @@ def _stagnates(ranked: Sequence[TrialSummary], progress: Progress) -> bool:
         return any(trial.diverged for trial in progress.trials)
     if progress.prefix_accuracy is None:
         return False
-    best = _accuracy(ranked[0])
-    noise = difference_error(best, progress.prefix_accuracy, progress.images)
-    return progress.prefix_accuracy - best > noise
+    return falls_short(_accuracy(ranked[0]), progress.prefix_accuracy, progress.images)
 
 
 def _confirmed(best: Sequence[TrialSummary], progress: Progress) -> int:

@@ -22,14 +22,6 @@ class TriedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """How far a search may go: its round, and the seconds it may spend in place of trials, once they are known."""
-
-    round: int
-    seconds: float | None
-
-
-@dataclass(frozen=True, slots=True)
 class OtherCost:
     """Seconds of all attempts of a task that is no trial; ``confirms``: a fit that confirms a trial."""
 
@@ -85,11 +77,3 @@ def others(tx: Transaction, searches: Collection[UUID]) -> list[OtherCost]:
         OtherCost(row.search_id, TaskKind(row.kind), row.seed, row.confirms, row.seconds, row.finished_at)
         for row in rows
     ]
-
-
-def bounds(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, Bounds]:
-    """How far some searches may go."""
-    rows = tx.execute(
-        "SELECT id, round, seconds FROM search WHERE id = ANY(CAST(:searches AS uuid[]))", {"searches": list(searches)}
-    )
-    return {row.id: Bounds(row.round, row.seconds) for row in rows}

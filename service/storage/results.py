@@ -43,17 +43,6 @@ class TrainingResult:
     training: Training
 
 
-@dataclass(frozen=True, slots=True)
-class TrialCosts:
-    """How the trials of a search went; ``seconds`` sums their attempts and its range test's, failed ones included."""
-
-    trials: int
-    pruned: int
-    diverged: int
-    failed: int
-    seconds: float
-
-
 def digest_of(tx: Transaction, task: UUID) -> tuple[int, str] | None:
     """Attempt and digest of the accepted result."""
     row = tx.execute("SELECT attempt, digest FROM result WHERE task_id = :task", {"task": task}).one_or_none()
@@ -175,22 +164,13 @@ def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[
     return found
 
 
-def trial_costs(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, TrialCosts]:
-    """Counts of trials and the seconds spent on the search, by search."""
+def search_seconds(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, float]:
+    """What some searches have cost so far, failed attempts included."""
     rows = tx.execute(
-        f"""
-        SELECT s.id, counts.*, {SEARCH_SECONDS} AS seconds
-        FROM search s
-        CROSS JOIN LATERAL (
-            SELECT count(*) AS trials, count(*) FILTER (WHERE state = 'pruned') AS pruned,
-                   count(*) FILTER (WHERE diverged) AS diverged, count(*) FILTER (WHERE state = 'failed') AS failed
-            FROM trial WHERE search_id = s.id
-        ) counts
-        WHERE s.id = ANY(CAST(:searches AS uuid[]))
-        """,
+        f"SELECT s.id, {SEARCH_SECONDS} AS seconds FROM search s WHERE s.id = ANY(CAST(:searches AS uuid[]))",
         {"searches": list(searches)},
     )
-    return {row.id: TrialCosts(row.trials, row.pruned, row.diverged, row.failed, float(row.seconds)) for row in rows}
+    return {row.id: float(row.seconds) for row in rows}
 
 
 def devices(tx: Transaction, searches: Collection[UUID]) -> list[str]:

@@ -92,8 +92,8 @@ def _move_searches(tx: Transaction, experiment_id: UUID) -> list[Confirmation]:
 def _enter(tx: Transaction, search: SearchRow, state: SearchState) -> bool:
     match state:
         case SearchState.OPEN:
-            spent = results.trial_costs(tx, search.match_ids).values()
-            return searches.open_waiting(tx, search.id, sum(cost.seconds for cost in spent) if spent else None)
+            spent = results.search_seconds(tx, search.match_ids).values()
+            return searches.open_waiting(tx, search.id, sum(spent) if spent else None)
         case SearchState.DEAD:
             return searches.end(tx, search.id, state, only_from=SearchState.WAITING)
         case _:

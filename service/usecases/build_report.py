@@ -11,7 +11,7 @@ from service.domain.report import CurvePoint, Report
 from service.domain.reporting import assemble_report
 from service.domain.states import TaskKind
 from service.storage import Storage, Transaction, costs, experiments, results, searches
-from service.storage.costs import Bounds, OtherCost, TriedRow
+from service.storage.costs import OtherCost, TriedRow
 from service.storage.experiments import ExperimentRow, Membership
 from service.storage.searches import SearchRow
 
@@ -21,7 +21,6 @@ class _Read:
     """What is stored about the searches of an experiment, by search."""
 
     tried: dict[UUID, list[TriedRow]]
-    bounds: dict[UUID, Bounds]
     curves: dict[UUID, tuple[CurvePoint, ...]]
     incumbents: dict[UUID, Training]
     fits: dict[UUID, dict[int, Training]]
@@ -62,7 +61,6 @@ def _read(tx: Transaction, ids: list[UUID]) -> _Read:
         others[cost.search_id].append(cost)
     return _Read(
         tried=costs.tried(tx, ids),
-        bounds=costs.bounds(tx, ids),
         curves=results.curves(tx, ids),
         incumbents=incumbents,
         fits=fits,
@@ -89,8 +87,8 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         tried=tuple(trial.tried for trial in tried),
         range_test_seconds=sum(cost.seconds for cost in others if cost.kind is TaskKind.RANGE_TEST),
         confirmation_seconds=sum(cost.seconds for cost in others if cost.confirms),
-        second_round=read.bounds[row.id].round > 1,
-        allowed_seconds=read.bounds[row.id].seconds,
+        second_round=row.round > 1,
+        allowed_seconds=row.seconds,
         curve=read.curves.get(row.id, ()),
         fits={seed: fit for seed, fit in read.fits.get(row.id, {}).items() if seed in fitted},
         fit_seconds=sum(cost.seconds for cost in wanted),

