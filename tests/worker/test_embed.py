@@ -1,6 +1,5 @@
 """Pictures of the features of every stage."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,19 +16,12 @@ from worker.embed import Values, embed_chain, picture, stratified
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
 from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 FIRST = Stage((Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
 SECOND = Stage((Conv(3, 4), Pool(2)), (16, 4, 4), (4, 2, 2))
 JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on busy cores take a hundred times as long over so few points."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

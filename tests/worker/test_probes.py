@@ -16,6 +16,8 @@ from worker.training.data import Labelled, TensorSource
 from worker.training.network import InputStatistics
 from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 USE = DataUse(1200, 237)
 FIRST = Stage((Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))

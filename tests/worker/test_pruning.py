@@ -12,7 +12,7 @@ from worker.client import ServerClient
 from worker.data import open_dataset
 from worker.jobs import Places, TorchExecutor
 
-pytestmark = pytest.mark.usefixtures("signals_restored")
+pytestmark = pytest.mark.usefixtures("signals_restored", "one_thread")
 
 
 def test_a_pruned_training_ends_long_before_the_next_heartbeat(

@@ -14,6 +14,8 @@ from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, tra
 from worker.training.errors import OutOfMemory, TimeLimitExceeded
 from worker.training.spec import Budget, Conv, Hyperparameters, Limits, Pool, Recipe, Stage
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 FIRST = Stage((Conv(3, 8), Pool(2)), (1, 8, 8), (8, 4, 4))
 SECOND = Stage((Conv(3, 8), Pool(2)), (8, 4, 4), (8, 2, 2))
