@@ -162,7 +162,7 @@ class Agent:
 
     def _work(self, lease: Lease, heartbeat_seconds: float) -> None:
         """Do one task and tell the server how it ended, whatever happens."""
-        control = self._control = Control()
+        control = self._control = Control(prompt=lease.work.pruned)
         if self._draining:
             control.command("drain")
         started = time.monotonic()

@@ -24,10 +24,15 @@ class TaskFailed(Exception):
 
 
 class Control:
-    """Measurements on their way out, commands on their way in. Thread-safe."""
+    """Measurements on their way out, commands on their way in. Thread-safe.
 
-    def __init__(self) -> None:
+    If it is ``prompt``, a measurement does not wait for the next heartbeat: it is a reason for one.
+    """
+
+    def __init__(self, *, prompt: bool = False) -> None:
         self._lock = threading.Lock()
+        self._prompt = prompt
+        self._awake = threading.Event()
         self._pending: list[Measurement] = []
         self._command: Command = "continue"
         self.fraction: float | None = None
@@ -37,6 +42,17 @@ class Control:
         """Queue a measurement for the next heartbeat."""
         with self._lock:
             self._pending.append(report)
+        if self._prompt:
+            self.wake()
+
+    def wake(self) -> None:
+        """End the wait of the heartbeat thread, or its next one."""
+        self._awake.set()
+
+    def wait(self, seconds: float) -> None:
+        """Called by the heartbeat thread: return after so many seconds, or as soon as it is woken."""
+        self._awake.wait(seconds)
+        self._awake.clear()
 
     def take_reports(self) -> list[Measurement]:
         """The next measurements to send, not more than a heartbeat may carry."""
@@ -63,6 +79,11 @@ class Control:
         """Called by the training every few steps; raises Stopped once told to. A pruned training has a result."""
         if self._command not in ("continue", "prune"):
             raise Stopped(self._command)
+
+    def advance(self, fraction: float) -> None:
+        """Called between the parts of a task: so much of it is done. Raises Stopped once told to stop."""
+        self.fraction = fraction
+        self.check()
 
     @property
     def told(self) -> Command:

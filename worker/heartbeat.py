@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class HeartbeatThread:
-    """Beats every ``seconds`` +- 10 % from entering to leaving its ``with`` block."""
+    """Beats every ``seconds`` +- 10 %, and when the control wakes it, from entering to leaving its ``with`` block."""
 
     def __init__(self, client: ServerClient, lease: Lease, control: Control, seconds: float) -> None:
         self._client = client
@@ -31,12 +31,15 @@ class HeartbeatThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        self._control.wake()
         self._thread.join()
 
     def _run(self) -> None:
-        # Jitter keeps a fleet that started together from beating together.
-        while not self._ended.wait(self._seconds * random.uniform(0.9, 1.1)):  # noqa: S311 - not a secret
-            self._beat()
+        while not self._ended.is_set():
+            # Jitter keeps a fleet that started together from beating together.
+            self._control.wait(self._seconds * random.uniform(0.9, 1.1))  # noqa: S311 - not a secret
+            if not self._ended.is_set():
+                self._beat()
 
     def _beat(self) -> None:
         reports = self._control.take_reports()

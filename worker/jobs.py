@@ -1,11 +1,10 @@
 """Turns a lease into work for the training room, and what that brings back into the protocol's words."""
 
 import logging
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import torch
@@ -13,25 +12,19 @@ import torch
 from contract.base import Digest
 from contract.submission import Point
 from contract.tasks import Command as Told
-from contract.tasks import (
-    ConvLayer,
-    EvaluationOutcome,
-    Lease,
-    Measurement,
-    Memory,
-    StageShape,
-    TaskWork,
-    TrainingOutcome,
-)
+from contract.tasks import ConvLayer, Lease, StageShape, TaskWork
 from worker.agent import Finished
 from worker.checkpoints import CheckpointError, CheckpointStore
 from worker.control import Control, Stopped, TaskFailed
 from worker.data.errors import DataError
 from worker.data.library import open_dataset
 from worker.data.store import Dataset
+from worker.embed import embed_chain
+from worker.outcomes import embedding_outcome, evaluation_outcome, measurement, range_outcome, training_outcome
+from worker.probes import probe_chain
+from worker.range_test import try_rates
 from worker.snapshots import INTERVAL_SECONDS, Snapshots
 from worker.stage_training import (
-    ChainResult,
     DataUse,
     FrozenStage,
     StageJob,
@@ -41,18 +34,13 @@ from worker.stage_training import (
     train_stage,
 )
 from worker.training.errors import Cancelled, ForeignState, OutOfMemory, Paused, TimeLimitExceeded
-from worker.training.loop import Progress, TrainingResult
+from worker.training.loop import Progress
 from worker.training.spec import Budget, Command, Conv, Ending, Hyperparameters, Limits, Pool, Recipe, Stage
 
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
 
-_ENDINGS: dict[Ending, Literal["complete", "pruned", "diverged"]] = {
-    Ending.COMPLETE: "complete",
-    Ending.PRUNED: "pruned",
-    Ending.DIVERGED: "diverged",
-}
 _COMMANDS: dict[Told, Command] = {
     "continue": Command.CONTINUE,
     "prune": Command.PRUNE,
@@ -114,26 +102,29 @@ class TorchExecutor:
     def _do(self, lease: Lease, control: Control, started: float) -> Finished:
         work = lease.work
         dataset = self._open(work)
-        if lease.kind == "evaluate":
-            chain = [*self._prefix(work), self._frozen(work.stage, _required(work.checkpoint, "checkpoint"))]
-            measured = evaluate_chain(chain, dataset, work.recipe.precision, self._bench)
-            return Finished(_evaluation(measured, time.monotonic() - started))
-        if lease.kind not in ("trial", "fit"):
-            raise TaskFailed("user-error", f"this worker cannot do tasks of kind {lease.kind}; upgrade it")
-        job = StageJob(
-            stage=_stage(work.stage),
-            prefix=tuple(self._prefix(work)),
-            data=DataUse(work.dataset.train, work.dataset.validation, work.dataset.preprocessing),
-            recipe=Recipe(**work.recipe.model_dump()),
-            point=_hyperparameters(work.hyperparameters),
-            budget=Budget(work.epochs, Limits(work.memory_limit, work.time_limit)),
-            seed=work.seed,
-        )
         control.check()
-        trained = self._train(lease.task, job, dataset, control)
-        complete = trained.training.ending is Ending.COMPLETE
-        outcome = _training(trained.training, time.monotonic() - started)
-        return Finished(outcome, trained.checkpoint if complete else None)
+        match lease.kind:
+            case "trial" | "fit":
+                trained = self._train(lease.task, self._job(work), dataset, control)
+                complete = trained.training.ending is Ending.COMPLETE
+                outcome = training_outcome(trained.training, time.monotonic() - started)
+                return Finished(outcome, trained.checkpoint if complete else None)
+            case "range-test":
+                rates = _required(work.learning_rates or None, "learning rates")
+                losses = try_rates(self._job(work), rates, dataset, self._bench, control)
+                seconds = time.monotonic() - started
+                return Finished(range_outcome(losses, seconds, self._bench.device, work.recipe.precision))
+            case "evaluate":
+                chain, precision = self._chain(work), work.recipe.precision
+                tested = evaluate_chain(chain, dataset, precision, self._bench)
+                probes = probe_chain(chain, tested, dataset, _use(work), precision, self._bench, control)
+                return Finished(evaluation_outcome(tested, probes, time.monotonic() - started))
+            case "embed":
+                use = _required(work.embedding, "embedding")
+                chain, precision = self._chain(work), work.recipe.precision
+                made = embed_chain(chain, dataset, use.points, use.perplexity, precision, self._bench, control)
+                seconds = time.monotonic() - started
+                return Finished(embedding_outcome(made, use.perplexity, seconds), made.content)
 
     def _train(self, task: UUID, job: StageJob, dataset: Dataset, control: Control) -> StageResult:
         """Train, from where an earlier attempt on this home got to."""
@@ -158,6 +149,21 @@ class TorchExecutor:
             self._dataset = open_dataset(name, self._places.home, self._places.datasets, digest)
         return self._dataset
 
+    def _job(self, work: TaskWork) -> StageJob:
+        return StageJob(
+            stage=_stage(work.stage),
+            prefix=tuple(self._prefix(work)),
+            data=_use(work),
+            recipe=Recipe(**work.recipe.model_dump()),
+            point=_hyperparameters(work.hyperparameters),
+            budget=Budget(work.epochs, Limits(work.memory_limit, work.time_limit)),
+            seed=work.seed,
+        )
+
+    def _chain(self, work: TaskWork) -> list[FrozenStage]:
+        last = _required(work.checkpoint, "checkpoint")
+        return [*self._prefix(work), self._frozen(work.stage, last)]
+
     def _prefix(self, work: TaskWork) -> list[FrozenStage]:
         return [self._frozen(frozen.stage, frozen.checkpoint) for frozen in work.prefix]
 
@@ -174,15 +180,12 @@ def _watch(progress: Progress, control: Control) -> Command:
     """Pass a measurement on, and the server's command back."""
     control.fraction = progress.fraction
     if progress.validation_accuracy is not None:
-        control.report(
-            Measurement(
-                step=progress.step,
-                epoch=progress.epoch,
-                validation_accuracy=progress.validation_accuracy,
-                loss=_finite(progress.loss),
-            )
-        )
+        control.report(measurement(progress.step, progress.epoch, progress.validation_accuracy, progress.loss))
     return _COMMANDS[control.told]
+
+
+def _use(work: TaskWork) -> DataUse:
+    return DataUse(work.dataset.train, work.dataset.validation, work.dataset.preprocessing)
 
 
 def _stage(shape: StageShape) -> Stage:
@@ -197,57 +200,7 @@ def _hyperparameters(point: Point | None) -> Hyperparameters:
     return Hyperparameters(given.learning_rate, given.regularization, tuple(given.more.items()))
 
 
-def _training(result: TrainingResult, total_seconds: float) -> TrainingOutcome:
-    return TrainingOutcome(
-        outcome=_ENDINGS[result.ending],
-        validation_accuracy=result.validation_accuracy,
-        training_accuracy=result.training_accuracy,
-        epochs=result.epochs,
-        training_seconds=result.training_seconds,
-        feature_seconds=result.feature_seconds,
-        evaluation_seconds=result.evaluation_seconds,
-        total_seconds=total_seconds,
-        memory=Memory(
-            peak_bytes=result.memory.peak_bytes,
-            method=result.memory.method,
-            analytic_bytes=result.memory.analytic_bytes,
-            resident_bytes=result.memory.resident_bytes,
-        ),
-        curve=[
-            Measurement(
-                step=point.step,
-                epoch=point.epoch,
-                validation_accuracy=point.validation_accuracy,
-                loss=_finite(point.loss),
-            )
-            for point in result.curve
-        ],
-        provenance={
-            "device": result.device,
-            "precision": result.precision,
-            "torch": result.torch_version,
-            # Results on the CPU depend on it: sums are split among threads.
-            "threads": str(torch.get_num_threads()),
-            "training accuracy over": f"{result.training_accuracy_images} images",
-        },
-    )
-
-
-def _evaluation(result: ChainResult, total_seconds: float) -> EvaluationOutcome:
-    return EvaluationOutcome(
-        outcome="evaluated",
-        test_accuracy=result.test_accuracy,
-        images=result.images,
-        total_seconds=total_seconds,
-        provenance={"device": result.device, "precision": result.precision, "torch": result.torch_version},
-    )
-
-
 def _required(value: Value | None, name: str) -> Value:
     if value is None:
         raise TaskFailed("user-error", f"the task has no {name}; server and worker are of different versions")
     return value
-
-
-def _finite(loss: float) -> float | None:
-    return loss if math.isfinite(loss) else None

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 import stamina
+import torch
 
 from contract.tasks import (
     Command,
@@ -188,6 +189,15 @@ def client(server: ProtocolServer, impatient: None) -> Iterator[ServerClient]:  
     client = ServerClient(server.url, TOKEN)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Sums come out the same everywhere; and threads that wait for each other on busy cores take a hundredfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -146,6 +146,32 @@ def test_leaving_waits_for_the_beat_on_its_way(server: ProtocolServer, client: S
     assert control.told == "cancel"
 
 
+def test_a_measurement_that_cannot_wait_is_sent_at_once(server: ProtocolServer, client: ServerClient) -> None:
+    arrived = threading.Event()
+    server.hooks["beat"] = arrived.set
+    server.command = "prune"
+    control = Control(prompt=True)
+
+    with HeartbeatThread(client, LEASE, control, 3_600):
+        for step in range(3):
+            arrived.clear()
+            control.report(report(step))
+            assert arrived.wait(10)
+
+    assert [found.step for beat in sent(server) for found in beat.reports] == [0, 1, 2]
+    assert control.told == "prune"
+
+
+def test_other_measurements_wait_for_the_next_beat(server: ProtocolServer, client: ServerClient) -> None:
+    control = Control()
+
+    with HeartbeatThread(client, LEASE, control, 3_600):
+        control.report(report(0))
+
+    assert sent(server) == []
+    assert control.take_reports() == [report(0)]
+
+
 def test_pruning_is_for_the_training_to_do() -> None:
     control = Control()
     control.command("prune")

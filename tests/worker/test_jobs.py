@@ -1,15 +1,25 @@
 """Leases as the server writes them, done on the CPU: what the training room's words become in the protocol's."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from contract.base import Digest
-from contract.tasks import Command, EvaluationOutcome, Lease, Measurement, TaskResult, TrainingOutcome
+from contract.tasks import (
+    Command,
+    EmbeddingOutcome,
+    EvaluationOutcome,
+    Lease,
+    Measurement,
+    RangeOutcome,
+    TaskResult,
+    TrainingOutcome,
+)
 from tests.worker.conftest import WORK, make_lease
 from worker.agent import Finished
 from worker.checkpoints import content_address, unpack
@@ -17,6 +27,8 @@ from worker.control import Control, Stopped, TaskFailed
 from worker.data import open_dataset
 from worker.jobs import Places, TorchExecutor
 from worker.training.spec import Conv, Pool, Stage
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SECOND = {
     "layers": [{"kind": "conv", "size": 3, "filters": 4}],
@@ -53,14 +65,6 @@ class Watched(Control):
     def report(self, report: Measurement) -> None:
         super().report(report)
         self.command(self._waiting)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +176,58 @@ def test_stage_after_stage_to_the_test_set(executor: TorchExecutor, lease: Lease
         assert outcome.images == 360
         assert outcome.test_accuracy > 0.8
         assert outcome.total_seconds > 0
+        one, two = outcome.stages
+        assert two.head_accuracy == outcome.test_accuracy
+        assert min(one.head_accuracy, one.knn_accuracy, two.knn_accuracy) > 0.8
+
+
+def test_a_range_test_brings_back_a_loss_for_each_rate(executor: TorchExecutor, lease: Leases) -> None:
+    finished = executor(lease("range-test", learning_rates=[1e-5, 1e-2, 1e6, 1e7]), Control())
+
+    outcome = finished.outcome
+    assert isinstance(outcome, RangeOutcome)
+    slow, fast, *diverged = outcome.losses
+    assert slow is not None
+    assert fast is not None
+    assert slow > fast
+    assert diverged == [None, None]
+    assert outcome.total_seconds > 0
+    assert outcome.provenance["precision"] == "float32"
+    assert finished.checkpoint is None
+    assert TaskResult.model_validate_json(TaskResult(result=outcome).model_dump_json()).result == outcome
+
+
+def test_a_stopped_range_test_leaves_no_snapshot(home: Path, executor: TorchExecutor, lease: Leases) -> None:
+    class Interrupted(Control):
+        def advance(self, fraction: float) -> None:
+            self.command("pause")
+            super().advance(fraction)
+
+    task = lease("range-test", learning_rates=[1e-3, 1e-2], epochs=1_000)
+
+    with pytest.raises(Stopped):
+        executor(task, Interrupted())
+
+    assert not (home / "snapshots" / f"{task.task}.safetensors").exists()
+
+
+def test_an_embedding_brings_back_its_points_as_a_file(executor: TorchExecutor, lease: Leases, shelf: Shelf) -> None:
+    first = shelf.put(executor(lease(), Control()).checkpoint)
+    use = {"points": 60, "perplexity": 5.0}
+
+    finished = executor(lease("embed", checkpoint=first, embedding=use, hyperparameters=None), Control())
+
+    outcome = finished.outcome
+    assert isinstance(outcome, EmbeddingOutcome)
+    assert (outcome.points, outcome.perplexity, outcome.checkpoint) == (60, 5.0, None)
+    assert [(stage.dimensions, stage.components) for stage in outcome.stages] == [(128, 50)]
+    assert finished.checkpoint is not None
+    assert {name: tuple(value.shape) for name, value in load(finished.checkpoint).items()} == {
+        "stage-1": (60, 2),
+        "labels": (60,),
+        "images": (60,),
+    }
+    assert TaskResult.model_validate_json(TaskResult(result=outcome).model_dump_json()).result == outcome
 
 
 def test_pruned_means_figures_without_a_checkpoint(executor: TorchExecutor, lease: Leases) -> None:
@@ -286,7 +342,9 @@ def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Le
         (lease(dataset=dataset | {"train": 5_000}), "5000"),
         (lease(hyperparameters=None), "the task has no hyperparameters"),
         (lease("evaluate"), "the task has no checkpoint"),
-        (lease("embed"), "cannot do tasks of kind embed"),
+        (lease("range-test"), "the task has no learning rates"),
+        (lease("embed"), "the task has no embedding"),
+        (lease("embed", embedding={"points": 100, "perplexity": 50}), "the task has no checkpoint"),
     ):
         failed = failure(executor, task)
         assert failed.reason == "user-error"

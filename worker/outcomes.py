@@ -1,0 +1,106 @@
+"""What the work of a task brought, in the protocol's words."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from contract.tasks import (
+    EmbeddedStage,
+    EmbeddingOutcome,
+    EvaluationOutcome,
+    Measurement,
+    Memory,
+    RangeOutcome,
+    StageProbe,
+    TrainingOutcome,
+)
+from worker.embed import Embedding
+from worker.probes import Probe
+from worker.stage_training import ChainResult
+from worker.training.device import device_name, dtype_name, resolve_precision
+from worker.training.loop import TrainingResult
+from worker.training.spec import Ending, PrecisionChoice
+
+_ENDINGS: dict[Ending, Literal["complete", "pruned", "diverged"]] = {
+    Ending.COMPLETE: "complete",
+    Ending.PRUNED: "pruned",
+    Ending.DIVERGED: "diverged",
+}
+
+
+def measurement(step: int, epoch: float, validation_accuracy: float, loss: float) -> Measurement:
+    """One point of a curve; a loss that is not finite is left out."""
+    told = loss if math.isfinite(loss) else None
+    return Measurement(step=step, epoch=epoch, validation_accuracy=validation_accuracy, loss=told)
+
+
+def training_outcome(result: TrainingResult, total_seconds: float) -> TrainingOutcome:
+    """Of a trial or a fit."""
+    return TrainingOutcome(
+        outcome=_ENDINGS[result.ending],
+        validation_accuracy=result.validation_accuracy,
+        training_accuracy=result.training_accuracy,
+        epochs=result.epochs,
+        training_seconds=result.training_seconds,
+        feature_seconds=result.feature_seconds,
+        evaluation_seconds=result.evaluation_seconds,
+        total_seconds=total_seconds,
+        memory=Memory(
+            peak_bytes=result.memory.peak_bytes,
+            method=result.memory.method,
+            analytic_bytes=result.memory.analytic_bytes,
+            resident_bytes=result.memory.resident_bytes,
+        ),
+        curve=[measurement(point.step, point.epoch, point.validation_accuracy, point.loss) for point in result.curve],
+        provenance=_provenance(result.device, result.precision)
+        | {
+            # Results on the CPU depend on it: sums are split among threads.
+            "threads": str(torch.get_num_threads()),
+            "training accuracy over": f"{result.training_accuracy_images} images",
+        },
+    )
+
+
+def evaluation_outcome(result: ChainResult, probes: Sequence[Probe], total_seconds: float) -> EvaluationOutcome:
+    """Of a chain on the test set, and of each of its stages."""
+    return EvaluationOutcome(
+        outcome="evaluated",
+        test_accuracy=result.test_accuracy,
+        images=result.images,
+        total_seconds=total_seconds,
+        stages=[StageProbe(head_accuracy=probe.head_accuracy, knn_accuracy=probe.knn_accuracy) for probe in probes],
+        provenance=_provenance(result.device, result.precision),
+    )
+
+
+def range_outcome(
+    losses: Sequence[float | None], total_seconds: float, device: torch.device, precision: PrecisionChoice
+) -> RangeOutcome:
+    """Of a range test on ``device``."""
+    return RangeOutcome(
+        outcome="ranged",
+        losses=list(losses),
+        total_seconds=total_seconds,
+        provenance=_provenance(device_name(device), dtype_name(resolve_precision(precision, device))),
+    )
+
+
+def embedding_outcome(embedding: Embedding, perplexity: float, total_seconds: float) -> EmbeddingOutcome:
+    """Of the pictures of all stages."""
+    return EmbeddingOutcome(
+        outcome="embedded",
+        points=embedding.points,
+        perplexity=perplexity,
+        stages=[
+            EmbeddedStage(dimensions=stage.dimensions, components=stage.components, seconds=stage.seconds)
+            for stage in embedding.stages
+        ],
+        total_seconds=total_seconds,
+        provenance=_provenance(embedding.device, embedding.precision),
+    )
+
+
+def _provenance(device: str, precision: str) -> dict[str, str]:
+    return {"device": device, "precision": precision, "torch": str(torch.__version__)}
