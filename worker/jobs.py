@@ -158,6 +158,7 @@ class TorchExecutor:
             point=_hyperparameters(work.hyperparameters),
             budget=Budget(work.epochs, Limits(work.memory_limit, work.time_limit)),
             seed=work.seed,
+            segments=tuple(work.segments),
         )
 
     def _chain(self, work: TaskWork) -> list[FrozenStage]:

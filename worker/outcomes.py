@@ -52,6 +52,7 @@ def training_outcome(result: TrainingResult, total_seconds: float) -> TrainingOu
             method=result.memory.method,
             analytic_bytes=result.memory.analytic_bytes,
             resident_bytes=result.memory.resident_bytes,
+            activation_bytes=result.memory.activation_bytes,
         ),
         curve=[measurement(point.step, point.epoch, point.validation_accuracy, point.loss) for point in result.curve],
         provenance=_provenance(result.device, result.precision)
