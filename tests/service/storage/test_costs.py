@@ -45,9 +45,3 @@ def test_fits_are_told_apart_by_seed_with_their_end(lab: Lab) -> None:
         ("fit", 9, False, 3.0),
     ]
     assert all(cost.finished_at is not None for cost in others)
-
-
-def test_a_search_has_its_round_and_no_bound_in_seconds_at_first(lab: Lab) -> None:
-    lab.submit()
-    search = lab.value("SELECT id FROM search")
-    with lab.store.reading() as tx:
