@@ -74,17 +74,20 @@ class Client:
         """Give the connections back."""
         self._http.close()
 
-    def submit(self, source: Source, *, idempotency_key: str | None = None) -> Experiment:
+    def submit(self, source: Source, *, idempotency_key: str | None = None, reuse: bool = True) -> Experiment:
         """Start an experiment from a file, a preset's name, YAML or JSON text, a mapping or a Submission.
 
-        The same `idempotency_key` never starts a second experiment. Raises SubmissionRefused.
+        The same `idempotency_key` never starts a second experiment. Without `reuse` every stage is searched anew,
+        whatever the submission says. Raises SubmissionRefused.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-        return self._http.send("POST", "/v1/experiments", Experiment, body=self._body(source), headers=headers)
+        return self._http.send(
+            "POST", "/v1/experiments", Experiment, body=self._body(source), query=_reuse(reuse), headers=headers
+        )
 
-    def plan(self, source: Source) -> Plan:
+    def plan(self, source: Source, *, reuse: bool = True) -> Plan:
         """What a submission would train, without starting it. Raises SubmissionRefused."""
-        return self._http.send("POST", "/v1/plans", Plan, body=self._body(source))
+        return self._http.send("POST", "/v1/plans", Plan, body=self._body(source), query=_reuse(reuse))
 
     def experiments(self, *, state: ExperimentState | None = None, limit: int | None = None) -> list[ExperimentSummary]:
         """Experiments, newest first; all of them without `limit`."""
@@ -265,6 +268,10 @@ class Client:
         except NotFound:
             names = ", ".join(preset.name for preset in self.presets())
             raise BadUsage(f"{found!r} is neither a file nor a preset; presets are: {names}") from None
+
+
+def _reuse(reuse: bool) -> dict[str, str] | None:
+    return None if reuse else {"reuse": "false"}
 
 
 def _unknown(detail: str) -> NotFound:

@@ -24,6 +24,10 @@ SubmissionSource = Annotated[
     str, typer.Argument(metavar="FILE|PRESET", help="A YAML or JSON file, '-' for stdin, or a preset's name.")
 ]
 
+NoReuse = Annotated[
+    bool, typer.Option("--no-reuse", help="Search every stage anew, even one that was searched before just so.")
+]
+
 
 def connect(server: str | None, token: str | None, token_file: Path | None) -> Client:
     """The client a command speaks through."""
