@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field
 
 from contract.base import Lenient
-from contract.submission import Learning, Point
+from contract.submission import BudgetRule, Learning, Point, Start
 
 ExperimentState = Literal["running", "paused", "cancelled", "finished", "failed"]
 SearchState = Literal["waiting", "open", "decided", "dead", "infeasible", "cancelled"]
@@ -124,8 +124,34 @@ class TrialView(Lenient):
     failure: str | None
 
 
+class Interval(Lenient):
+    """A mean over seeds; the bounds are a 95 % Student t interval, null with one seed."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    values: list[float]
+
+
+class CurvePoint(Lenient):
+    """A measurement on the way through a training."""
+
+    epoch: float
+    validation_accuracy: float
+    loss: float | None = None
+    seconds: float | None = Field(None, description="of training by then, every epoch taken to last as long")
+
+
+class BestSoFar(Lenient):
+    """How far a search was after one of its trials, in the order in which they were suggested."""
+
+    trial: int = Field(description="from 1 on")
+    seconds: float = Field(description="spent on this trial and those before it, all attempts")
+    validation_accuracy: float | None = Field(description="the highest by then; null while none is complete")
+
+
 class StageLine(Lenient):
-    """One stage of a variant in the report."""
+    """One stage of a variant in the report, as searched on the first seed; accuracies but the last two are its own."""
 
     search: UUID
     stage: str
@@ -140,27 +166,42 @@ class StageLine(Lenient):
     pruned: int
     diverged: int
     failed: int
-    search_seconds: float = Field(description="summed over all attempts of its trials")
+    search_seconds: float = Field(description="of all attempts: trials, range test, confirmations with other seeds")
     reused: bool
+    state: SearchState = "decided"
+    epochs: int = Field(0, description="of each of its trainings")
+    origin: str | None = Field(None, description="of the incumbent: enqueued, incumbent, sobol, model, random")
+    stagnating: bool = Field(False, description="below the accuracy of its prefix by more than the noise")
+    second_round: bool = Field(False, description="it got further trials in a wider space")
+    activation_bytes: int | None = Field(None, description="the activations' share of the analytic figure")
+    saved_seconds: float = Field(0.0, description="search seconds that an earlier experiment spent, when reused")
+    curve: list[CurvePoint] = Field([], description="learning curve of the incumbent")
+    best_so_far: list[BestSoFar] = []
+    head_test_accuracy: Interval | None = Field(None, description="of the stage's own head on the test set")
+    knn_test_accuracy: Interval | None = Field(None, description="of nearest neighbours on the stage's features")
 
 
-class Interval(Lenient):
-    """A mean over seeds; the bounds are a 95 % Student t interval, null with one seed."""
+class Published(Lenient):
+    """What the paper's Table 2 or 3 says of a network; learning rates and regularizations are by stage."""
 
-    mean: float
-    low: float | None
-    high: float | None
-    values: list[float]
+    table: int
+    architecture: str
+    epochs: int
+    learning_rates: list[float]
+    regularizations: list[float]
+    seconds: float = Field(description="training time, on the author's machine")
+    training_accuracy: float
+    validation_accuracy: float
 
 
 class VariantLine(Lenient):
     """One line of the Total versus Partial table."""
 
     phase: int
-    epochs: int
+    epochs: int = Field(description="of each of its trainings, under its budget rule")
     architecture: str
     learning: Learning
-    state: Literal["waiting", "running", "complete", "dead", "cancelled"]
+    state: Literal["waiting", "running", "complete", "dead", "infeasible", "cancelled"]
     stages: list[StageLine]
     training_seconds: float | None = Field(
         description="incumbents of all stages plus producing their inputs once, in full"
@@ -174,10 +215,40 @@ class VariantLine(Lenient):
     analytic_memory_bytes: int | None
     resident_bytes: int | None
     memory_method: str | None
+    label: str = Field("", description="architecture, learning and what sets it apart: CNN 6 total, equal passes")
+    budget: BudgetRule = "epochs"
+    checkpointing: bool = False
+    normalize_cuts: bool = False
+    trials: int = Field(0, description="in all, over stages and searched seeds")
+    trials_per_stage: list[int] = Field([], description="over the searched seeds")
+    allowed_seconds: float | None = Field(
+        None, description="search seconds it might spend under the rule seconds; null under others, or not yet known"
+    )
+    fit_seconds: float = Field(0.0, description="training with the other seeds, all attempts; apart from the search")
+    mean_training_seconds: Interval | None = Field(None, description="training_seconds over the seeds")
+    activation_bytes: int | None = Field(None, description="maximum over the stages")
+    published: Published | None = Field(None, description="the paper's line, where its protocol is followed")
+
+
+class Difference(Lenient):
+    """One variant minus another in percentage points, over the seeds that both have.
+
+    The bounds are 95 %: Student t of the paired differences. With one seed, or where seeds show no spread, the standard
+    error is that of the number of images.
+    """
+
+    points: float
+    low: float
+    high: float
+    standard_error: float
+    p_value: float = Field(description="of no difference, two-sided")
+    seeds: int
+    method: Literal["paired", "images"]
+    values: list[float] = Field(description="by seed")
 
 
 class Gap(Lenient):
-    """Total minus Partial of one network, at equal epochs per stage."""
+    """Total minus Partial of one network, under the budget rule of Total."""
 
     phase: int
     partial: str
@@ -185,6 +256,58 @@ class Gap(Lenient):
     validation_points: float = Field(description="percentage points")
     test_points: float | None
     standard_error_points: float = Field(description="of the difference, from the number of images alone, one seed")
+    budget: BudgetRule = "epochs"
+    checkpointing: bool = False
+    normalize_cuts: bool = False
+    validation: Difference | None = None
+    test: Difference | None = None
+    adjusted_p_value: float | None = Field(
+        None,
+        description="Holm over all comparisons of the report; of the test difference, before there is one of "
+        "validation",
+    )
+    verdict: Literal["total better", "partial better", "within noise"] = "within noise"
+    sentence: str = ""
+
+
+class Lead(Lenient):
+    """A variant minus the baseline, Total of the first architecture; or minus the best Total that fits into memory."""
+
+    phase: int
+    variant: str
+    against: str
+    validation: Difference
+    test: Difference | None
+    adjusted_p_value: float = Field(description="as in a gap")
+    verdict: Literal["better", "worse", "within noise"]
+    sentence: str
+
+
+class Trend(Lenient):
+    """What the hyperparameters of partial variants do from stage to stage (paper, section 5.2).
+
+    A step leads from a decided stage to the next; one that variants share is counted once. The p-values are those of
+    a two-sided sign test, null without steps that change anything.
+    """
+
+    phase: int
+    variants: int = Field(description="partial ones, all of whose stages are decided")
+    steps: int
+    learning_rate_rises: int = Field(description="steps")
+    learning_rate_rises_throughout: int = Field(description="variants")
+    learning_rate_p_value: float | None
+    regularization_falls: int = Field(description="steps")
+    regularization_falls_throughout: int = Field(description="variants")
+    regularization_p_value: float | None
+    sentence: str
+
+
+class PhaseLine(Lenient):
+    """The budget of a phase."""
+
+    epochs: int
+    trials: int
+    start: Start
 
 
 class Report(Lenient):
@@ -208,6 +331,18 @@ class Report(Lenient):
     reused_searches: int
     wall_seconds: float | None
     notes: list[str]
+    phases: list[PhaseLine] = []
+    baseline: str | None = Field(None, description="the variant that leads are measured against")
+    leads: list[Lead] = []
+    comparisons: int = Field(0, description="different ones among gaps and leads")
+    trends: list[Trend] = []
+    search_seconds: float = Field(0.0, description="of all its searches, reused ones included")
+    fit_seconds: float = Field(0.0, description="of all its fits with other seeds, reused ones included")
+    saved_seconds: float = Field(0.0, description="search and fit seconds that earlier experiments spent")
+    reused_fits: int = 0
+    decided_searches: int = 0
+    enqueued_incumbents: int = Field(0, description="decided searches that a hand-picked point won")
+    memory_limit: int | None = Field(None, description="bytes a training may take")
 
 
 class WorkerView(Lenient):
