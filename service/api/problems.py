@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from contract.problems import Fault, Problem, ProblemType
 from service.api.faults import faults_of
-from service.domain.errors import InvalidSubmission, StagetuneError
+from service.domain.errors import InvalidRequest, InvalidSubmission, StagetuneError
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def of_error(error: StagetuneError) -> JSONResponse:
     if error.code not in STATUS:
         log.error("no status for problem type %s", error.code)
         return problem("internal-error", "the server met an error it has no name for")
-    found = error.faults if isinstance(error, InvalidSubmission) else ()
+    found = error.faults if isinstance(error, InvalidSubmission | InvalidRequest) else ()
     faults = [Fault(path=printable(fault.path), message=printable(fault.message)) for fault in found]
     return problem(error.code, printable(error.message), faults)  # type: ignore[arg-type]
 
