@@ -9,6 +9,7 @@ with Client() as stagetune:
     print(stagetune.report(experiment.id).gaps)
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from client.connection import find_connection
-from client.errors import BadUsage, NotFound, ServerUnavailable, ServerUnreachable, StagetuneError
+from client.errors import BadUsage, NotFound, ServerUnavailable, ServerUnreachable, StagetuneError, UnexpectedAnswer
 from client.http import Body, Http
 from client.sources import Source, read_source
 from contract.access import LoginCode, NewToken, Readiness, Scope, TokenRequest, TokenView, Version
@@ -36,6 +37,7 @@ from contract.experiments import (
     TrialView,
     WorkerView,
 )
+from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoice
 from contract.problems import Problem
 
 ENDED: frozenset[ExperimentState] = frozenset({"finished", "failed", "cancelled"})
@@ -210,6 +212,32 @@ class Client:
     def trials(self, search_id: UUID) -> list[TrialView]:
         """The trials of a stage search, by ordinal."""
         return self._http.send("GET", f"/v1/searches/{search_id}/trials", list[TrialView])
+
+    def network(self, reference: UUID | str, choice: NetworkChoice) -> Network:
+        """A trained variant on one seed: what is needed to build it again. Raises Conflict while it is not trained."""
+        query = {name: str(value) for name, value in choice.model_dump(exclude_defaults=True).items()}
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/network", Network, query=query)
+
+    def artifact(self, sha256: str) -> bytes:
+        """The bytes of a checkpoint. Raises UnexpectedAnswer for other bytes than those of this SHA-256."""
+        content = self._http.download(f"/v1/artifacts/{quote(sha256, safe='')}")
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UnexpectedAnswer(f"the server sent other bytes than those of the artifact {sha256}; try again")
+        return content
+
+    def embed(self, reference: UUID | str, request: EmbeddingRequest) -> Embedding:
+        """Ask for the t-SNE of a variant; the same request again gives the same embedding."""
+        path = f"/v1/experiments/{self.resolve(reference)}/embeddings"
+        return self._http.send("POST", path, Embedding, body=Body.of_model(request))
+
+    def embeddings(self, reference: UUID | str) -> list[Embedding]:
+        """The embeddings of an experiment's networks, without their coordinates."""
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/embeddings", list[Embedding])
+
+    def embedding(self, reference: UUID | str, embedding_id: UUID) -> Embedding:
+        """An embedding, with its coordinates once it is finished."""
+        path = f"/v1/experiments/{self.resolve(reference)}/embeddings/{embedding_id}"
+        return self._http.send("GET", path, Embedding)
 
     def workers(self) -> list[WorkerView]:
         """Workers and what they hold."""
