@@ -11,7 +11,8 @@ import typer
 from client.console import note, output, say, say_json
 from client.errors import BadUsage
 from client.options import Json, Reference, Server, Token, TokenFile, connect
-from client.rendering.files import write_csv, write_latex, write_markdown, write_text
+from client.rendering.files import write_csv, write_markdown, write_text
+from client.rendering.latex import write_latex
 from client.rendering.report import next_steps, render_report
 from contract.experiments import Report
 
