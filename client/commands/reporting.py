@@ -25,6 +25,7 @@ class Format(StrEnum):
     CSV = "csv"
     MARKDOWN = "md"
     LATEX = "tex"
+    HTML = "html"
 
 
 def report(
@@ -82,6 +83,10 @@ def written(report: Report, format: Format) -> str:
             return write_markdown(report)
         case Format.LATEX:
             return write_latex(report)
+        case Format.HTML:
+            from client.rendering.html import write_html
+
+            return write_html(report)
 
 
 def _write(path: Path, text: str) -> None:

@@ -25,7 +25,8 @@ def drawing() -> Iterator[None]:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(
             {
-                "svg.fonttype": "none", "svg.hashsalt": "stagetune", "font.family": "sans-serif",
+                "svg.fonttype": "none", "svg.hashsalt": "stagetune", "text.parse_math": False,
+                "font.family": "sans-serif",
                 "font.sans-serif": ["DejaVu Sans", "Arial", "Helvetica", "sans-serif"], "font.size": 9,
                 "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd",
                 "grid.linewidth": 0.6, "axes.axisbelow": True, "axes.titlesize": 9.5, "axes.titleweight": "bold",
@@ -38,15 +39,18 @@ def drawing() -> Iterator[None]:
 def svg(figure: "Figure") -> str:
     """The figure as a standalone SVG file."""
     text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    with drawing():
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()
 
 
 def inline_svg(figure: "Figure", name: str) -> str:
     """The figure for the middle of an HTML page: no prolog, ids of its own, as wide as there is room."""
     text = svg(figure)
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
+    text = text[text.index("<svg") :].replace("xlink:href", "href")
+    # A page has its own style, and what only a file of its own needs would look like addresses of other servers.
+    text = re.sub(r"<metadata>.*?</metadata>\s*|<style.*?</style>\s*", "", text, flags=re.DOTALL)
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', text)
     text = re.sub(r'(href="#|url\(#)', rf"\1{name}-", text)
     return re.sub(
@@ -57,5 +61,6 @@ def inline_svg(figure: "Figure", name: str) -> str:
 def png(figure: "Figure") -> bytes:
     """The figure as pixels."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=PNG_DPI, metadata={"Software": None})
+    with drawing():
+        figure.savefig(content, format="png", dpi=PNG_DPI, metadata={"Software": None})
     return content.getvalue()

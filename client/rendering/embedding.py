@@ -39,7 +39,11 @@ def draw_embedding(embedding: Embedding, title: str) -> "Figure":
                 place.set_axis_off()
         figure.suptitle(title, fontweight="bold")
         handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, title="class", loc="outside right center", ncols=math.ceil(len(classes) / 25))
+        larger = 6 / math.sqrt(_size(embedding.points))
+        columns = math.ceil(len(classes) / 25)
+        figure.legend(
+            handles, names, title="class", loc="outside right center", ncols=columns, markerscale=larger, handlelength=1
+        )
     return figure
 
 
@@ -66,9 +70,15 @@ def _panel(axes: "Axes", embedding: Embedding, number: int, classes: list[int]) 
     for index, label in enumerate(classes):
         own = points[labels == label]
         colour = palette(index if len(classes) <= 20 else index / len(classes))
-        size = 14 if len(points) < 1500 else 6 if len(points) < 4000 else 3
         axes.scatter(
-            own[:, 0], own[:, 1], s=size, color=colour, linewidths=0, alpha=0.75, label=str(label), rasterized=pixels
+            own[:, 0],
+            own[:, 1],
+            s=_size(len(points)),
+            color=colour,
+            linewidths=0,
+            alpha=0.75,
+            label=str(label),
+            rasterized=pixels,
         )
         if len(classes) <= MOST_NUMBERS:
             x, y = np.median(own, 0)
@@ -79,6 +89,11 @@ def _panel(axes: "Axes", embedding: Embedding, number: int, classes: list[int]) 
     axes.spines[["top", "right"]].set_visible(True)
     for spine in axes.spines.values():
         spine.set_color("#bbbbbb")
+
+
+def _size(points: int) -> float:
+    """The area of a point."""
+    return 14 if points < 1500 else 6 if points < 4000 else 3
 
 
 def _title(number: int, stage: EmbeddingStage) -> str:
