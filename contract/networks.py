@@ -91,4 +91,5 @@ class Network(Lenient):
     recipe: Recipe
     stages: list[NetworkStage]
     test_accuracy: float | None
+    test_precision: str | None = Field(None, description="float32 or bfloat16: what the test was computed in")
     test_images: int

@@ -1,4 +1,4 @@
-"""tsne: pictures of what the stages of finished networks see."""
+"""tsne and export: pictures of what the stages of finished networks see, and the networks as files."""
 
 import time
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from client.console import errors, note, plain, say, say_json
 from client.errors import BadUsage
 from client.exitcodes import ExitCode
 from client.options import Folder, Json, Phase, Reference, Seed, Server, Token, TokenFile, VariantName, connect
-from client.rendering.text import duration, plural, short
+from client.rendering.text import accuracy, duration, plural, short
 from client.variants import choice_of, file_name, find_variant, label, lines_of_phase
 from contract.experiments import Report, VariantLine
 from contract.networks import Embedding, EmbeddingRequest
@@ -74,9 +74,44 @@ def tsne(
         raise typer.Exit(ExitCode.FAILED)
 
 
+def export(
+    reference: Reference,
+    variant: VariantName = None,
+    seed: Seed = None,
+    phase: Phase = None,
+    output_folder: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: a folder of the variant's name here.")
+    ] = None,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx as well, and compare it.")] = True,
+    json: Json = False,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Write a finished variant as safetensors, configuration, model card and ONNX; client.exported loads it again."""
+    from client import exporting
+
+    with connect(server, token, token_file) as client:
+        experiment = client.resolve(reference)
+        line = find_variant(client.report(experiment), variant, phase)
+        network = client.network(experiment, choice_of(line, seed))
+        made = exporting.export(client, network, output_folder or Path(file_name(label(line))), onnx=onnx)
+    if json:
+        check = made.onnx and {"max_abs_difference": made.onnx.difference, "images": made.onnx.images}
+        say_json({"folder": str(made.folder), "files": made.files, "onnx": check})
+        return
+    tested = "not tested" if network.test_accuracy is None else f"test accuracy {accuracy(network.test_accuracy)}"
+    say(f"{network.variant}, seed {network.seed}, {tested}: {made.folder}")
+    for name in made.files:
+        say(f"  {name}")
+    if made.onnx is not None:
+        say(f"largest difference of model.onnx: {made.onnx.difference:.1e} over {made.onnx.images} {made.onnx.kind}")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(tsne)
+    app.command()(export)
 
 
 def _lines(report: Report, name: str | None, all: bool, phase: int | None) -> list[VariantLine]:

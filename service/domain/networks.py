@@ -131,4 +131,5 @@ class NetworkView:
     recipe: Recipe
     stages: tuple[NetworkStageView, ...]
     test_accuracy: float | None
+    test_precision: str | None
     test_images: int

@@ -5,7 +5,7 @@ from uuid import UUID
 from service.domain.networks import NetworkChoice, NetworkStageView, NetworkView
 from service.domain.notation import write
 from service.domain.work import dataset_use
-from service.storage import Storage, experiments, results, trials
+from service.storage import Storage, experiments, networks, trials
 from service.usecases.find_network import find_network
 
 
@@ -21,8 +21,9 @@ def describe_network(store: Storage, experiment_id: UUID, choice: NetworkChoice)
         experiment = experiments.get(tx, experiment_id)
         network = find_network(tx, experiment, choice)
         points = trials.points(tx, [stage.search.incumbent_id for stage in network.stages])
-        tested = results.evaluations(tx, [network.leaf.search.id])
-    spec, seed = experiment.spec, network.chosen.seed
+        seed = network.chosen.seed
+        tested = networks.test_of(tx, network.leaf.search.id, seed)
+    spec = experiment.spec
     return NetworkView(
         experiment=experiment.id,
         name=experiment.name,
@@ -49,6 +50,7 @@ def describe_network(store: Storage, experiment_id: UUID, choice: NetworkChoice)
             for stage in network.stages
             if stage.search.incumbent_id is not None
         ),
-        test_accuracy=tested.get(network.leaf.search.id, {}).get(seed),
+        test_accuracy=tested.accuracy if tested else None,
+        test_precision=tested.precision if tested else None,
         test_images=spec.dataset.test,
     )

@@ -10,9 +10,9 @@ from service.domain.notation import write
 from service.domain.plan import PlannedVariant
 from service.domain.states import TaskKind, TaskState
 from service.domain.work import EmbeddingUse, evaluation_work
-from service.storage import Storage, Transaction, embeddings, experiments, searches, tasks
-from service.storage.embeddings import EmbeddingRow
+from service.storage import Storage, Transaction, experiments, networks, searches, tasks
 from service.storage.experiments import ExperimentRow
+from service.storage.networks import EmbeddingRow
 from service.usecases.find_network import find_network
 
 _STATES = {
@@ -50,7 +50,7 @@ def request_embedding(
             label=label,
             work=replace(evaluation, embedding=EmbeddingUse(count, perplexity)),
         )
-        rows = embeddings.of_searches(tx, [search.id])
+        rows = networks.embeddings(tx, [search.id])
         (row,) = (
             row
             for row in rows
@@ -76,7 +76,7 @@ def get_embedding(store: Storage, experiment_id: UUID, embedding: UUID) -> Embed
 def _of_experiment(tx: Transaction, experiment: ExperimentRow) -> tuple[EmbeddingView, ...]:
     keys = {row.id: row.key for row in searches.of_experiment(tx, experiment.id)}
     views = []
-    for row in embeddings.of_searches(tx, keys):
+    for row in networks.embeddings(tx, keys):
         ends = _ends(experiment, keys[row.search_id])
         if ends and row.seed in experiment.spec.seeds:
             views.append(_view(row, ends))

@@ -1,4 +1,4 @@
-"""Tasks of kind embed with what they brought."""
+"""Trained networks: how they did in their test, and their embeddings."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,28 @@ class EmbeddingRow:
     outcome: Mapping[str, Any] | None
 
 
-def of_searches(tx: Transaction, searches: Collection[UUID]) -> list[EmbeddingRow]:
+@dataclass(frozen=True, slots=True)
+class TestedRow:
+    """The accuracy of a network on the test set, and the precision that it was computed in."""
+
+    accuracy: float
+    precision: str | None
+
+
+def test_of(tx: Transaction, search: UUID, seed: int) -> TestedRow | None:
+    """The test of the network that ends with a search, on a seed."""
+    row = tx.execute(
+        """
+        SELECT r.test_accuracy, r.payload #>> '{provenance,precision}' AS precision
+        FROM task t JOIN result r ON r.task_id = t.id
+        WHERE t.search_id = :search AND t.seed = :seed AND t.kind = 'evaluate'
+        """,
+        {"search": search, "seed": seed},
+    ).one_or_none()
+    return None if row is None else TestedRow(row.test_accuracy, row.precision)
+
+
+def embeddings(tx: Transaction, searches: Collection[UUID]) -> list[EmbeddingRow]:
     """The embeddings of networks that end with one of these searches, oldest first."""
     rows = tx.execute(
         """
