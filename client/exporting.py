@@ -6,6 +6,7 @@ import os
 import tempfile
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -23,6 +24,7 @@ from worker.data import DataError, open_dataset
 from worker.training.network import place
 
 CARD, ONNX = "README.md", "model.onnx"
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 CHECKED_IMAGES = 256
 TOLERANCE = 1e-4
 """Of the largest logit: what another order of summing may change in float32."""
@@ -46,6 +48,9 @@ def export(client: Client, description: Network, folder: Path, *, onnx: bool = T
 
     Raises DoesNotAgree, BadUsage for a folder that cannot be written, and what the client raises.
     """
+    lacking = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+    if onnx and lacking:
+        raise BadUsage(f"{ONNX} needs {', '.join(lacking)}: install stagetune[export], or take --no-onnx")
     network = _assemble(client, description)
     pixels, kind = _images(description)
     try:
