@@ -123,7 +123,7 @@ def test_an_export_computes_what_the_service_tested(
     assert logits.shape == (360, 10)
     reached = float((logits.argmax(1) == trained.labels).double().mean())
     assert reached == trained.description.test_accuracy
-    assert reached > 0.6
+    assert reached > 0.5
 
 
 @pytest.mark.usefixtures("serving")
