@@ -222,12 +222,17 @@ class VariantLine(Lenient):
     trials: int = Field(0, description="in all, over stages and searched seeds")
     trials_per_stage: list[int] = Field([], description="over the searched seeds")
     allowed_seconds: float | None = Field(
-        None, description="search seconds it might spend under the rule seconds; null under others, or not yet known"
+        None,
+        description="under the rule seconds: what it might spend of search seconds, confirmations apart; null under "
+        "other rules, or not yet known",
     )
     fit_seconds: float = Field(0.0, description="training with the other seeds, all attempts; apart from the search")
     mean_training_seconds: Interval | None = Field(None, description="training_seconds over the seeds")
     activation_bytes: int | None = Field(None, description="maximum over the stages")
     published: Published | None = Field(None, description="the paper's line, where its protocol is followed")
+    confirmation_seconds: float = Field(
+        0.0, description="of the search seconds: training the best trials again with other seeds to choose between them"
+    )
 
 
 class Difference(Lenient):
