@@ -9,6 +9,7 @@ with Client() as stagetune:
     print(stagetune.report(experiment.id).gaps)
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from uuid import UUID, uuid4
 
 from client.connection import find_connection
-from client.errors import BadUsage, NotFound, ServerUnavailable, ServerUnreachable, StagetuneError
+from client.errors import BadUsage, NotFound, ServerUnavailable, ServerUnreachable, StagetuneError, UnexpectedAnswer
 from client.http import Body, Http
 from client.sources import Source, read_source
 from contract.access import LoginCode, NewToken, Readiness, Scope, TokenRequest, TokenView, Version
@@ -36,6 +37,7 @@ from contract.experiments import (
     TrialView,
     WorkerView,
 )
+from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoice
 from contract.problems import Problem
 
 ENDED: frozenset[ExperimentState] = frozenset({"finished", "failed", "cancelled"})
@@ -74,17 +76,20 @@ class Client:
         """Give the connections back."""
         self._http.close()
 
-    def submit(self, source: Source, *, idempotency_key: str | None = None) -> Experiment:
+    def submit(self, source: Source, *, idempotency_key: str | None = None, reuse: bool = True) -> Experiment:
         """Start an experiment from a file, a preset's name, YAML or JSON text, a mapping or a Submission.
 
-        The same `idempotency_key` never starts a second experiment. Raises SubmissionRefused.
+        The same `idempotency_key` never starts a second experiment. Without `reuse` every stage is searched anew,
+        whatever the submission says. Raises SubmissionRefused.
         """
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-        return self._http.send("POST", "/v1/experiments", Experiment, body=self._body(source), headers=headers)
+        return self._http.send(
+            "POST", "/v1/experiments", Experiment, body=self._body(source), query=_reuse(reuse), headers=headers
+        )
 
-    def plan(self, source: Source) -> Plan:
+    def plan(self, source: Source, *, reuse: bool = True) -> Plan:
         """What a submission would train, without starting it. Raises SubmissionRefused."""
-        return self._http.send("POST", "/v1/plans", Plan, body=self._body(source))
+        return self._http.send("POST", "/v1/plans", Plan, body=self._body(source), query=_reuse(reuse))
 
     def experiments(self, *, state: ExperimentState | None = None, limit: int | None = None) -> list[ExperimentSummary]:
         """Experiments, newest first; all of them without `limit`."""
@@ -208,6 +213,32 @@ class Client:
         """The trials of a stage search, by ordinal."""
         return self._http.send("GET", f"/v1/searches/{search_id}/trials", list[TrialView])
 
+    def network(self, reference: UUID | str, choice: NetworkChoice) -> Network:
+        """A trained variant on one seed: what is needed to build it again. Raises Conflict while it is not trained."""
+        query = {name: str(value) for name, value in choice.model_dump(exclude_defaults=True).items()}
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/network", Network, query=query)
+
+    def artifact(self, sha256: str) -> bytes:
+        """The bytes of a checkpoint. Raises UnexpectedAnswer for other bytes than those of this SHA-256."""
+        content = self._http.download(f"/v1/artifacts/{quote(sha256, safe='')}")
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UnexpectedAnswer(f"the server sent other bytes than those of the artifact {sha256}; try again")
+        return content
+
+    def embed(self, reference: UUID | str, request: EmbeddingRequest) -> Embedding:
+        """Ask for the t-SNE of a variant; the same request again gives the same embedding."""
+        path = f"/v1/experiments/{self.resolve(reference)}/embeddings"
+        return self._http.send("POST", path, Embedding, body=Body.of_model(request))
+
+    def embeddings(self, reference: UUID | str) -> list[Embedding]:
+        """The embeddings of an experiment's networks, without their coordinates."""
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/embeddings", list[Embedding])
+
+    def embedding(self, reference: UUID | str, embedding_id: UUID) -> Embedding:
+        """An embedding, with its coordinates once it is finished."""
+        path = f"/v1/experiments/{self.resolve(reference)}/embeddings/{embedding_id}"
+        return self._http.send("GET", path, Embedding)
+
     def workers(self) -> list[WorkerView]:
         """Workers and what they hold."""
         return self._http.send("GET", "/v1/workers", list[WorkerView])
@@ -265,6 +296,10 @@ class Client:
         except NotFound:
             names = ", ".join(preset.name for preset in self.presets())
             raise BadUsage(f"{found!r} is neither a file nor a preset; presets are: {names}") from None
+
+
+def _reuse(reuse: bool) -> dict[str, str] | None:
+    return None if reuse else {"reuse": "false"}
 
 
 def _unknown(detail: str) -> NotFound:

@@ -22,6 +22,7 @@ from client.commands import (
     experiments,
     fleet,
     machine,
+    networks,
     reporting,
     watching,
 )
@@ -79,7 +80,20 @@ app = typer.Typer(
     epilog="Exit statuses: 0 done, 1 failed, 2 usage, 3 unreachable, 4 refused, 5 not found, "
     "6 not authorised, 130 interrupted.",
 )
-for subject in (machine, experiments, watching, reporting, fleet, datasets, access, database, doctor, demo, about):
+for subject in (
+    machine,
+    experiments,
+    watching,
+    reporting,
+    networks,
+    fleet,
+    datasets,
+    access,
+    database,
+    doctor,
+    demo,
+    about,
+):
     subject.register(app)
 
 

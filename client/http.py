@@ -88,6 +88,10 @@ class Http:
         """Call where success has nothing to say."""
         self._exchange(method, path, None, None, None, True, frozenset())
 
+    def download(self, path: str) -> bytes:
+        """The bytes at an address."""
+        return self._exchange("GET", path, None, None, None, True, frozenset()).content
+
     def _exchange(
         self,
         method: str,

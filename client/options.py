@@ -24,6 +24,17 @@ SubmissionSource = Annotated[
     str, typer.Argument(metavar="FILE|PRESET", help="A YAML or JSON file, '-' for stdin, or a preset's name.")
 ]
 
+NoReuse = Annotated[
+    bool, typer.Option("--no-reuse", help="Search every stage anew, even one that was searched before just so.")
+]
+
+VariantName = Annotated[
+    str | None, typer.Option("--variant", metavar="NAME", help="As the report calls it: 'CNN 8 partial'.")
+]
+Phase = Annotated[int | None, typer.Option(min=1, help="Of several phases; default: the last.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Default: the experiment's first.")]
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the files go.")]
+
 
 def connect(server: str | None, token: str | None, token_file: Path | None) -> Client:
     """The client a command speaks through."""

@@ -10,7 +10,7 @@ import typer
 from client.api import Client
 from client.commands.watching import follow
 from client.console import note, say, say_json
-from client.options import Json, Reference, Server, SubmissionSource, Token, TokenFile, connect
+from client.options import Json, NoReuse, Reference, Server, SubmissionSource, Token, TokenFile, connect
 from client.rendering.lists import experiment_lines, experiments_table, plan_summary, plan_tree
 from client.rendering.text import short
 from client.sources import Source
@@ -23,6 +23,7 @@ def submit(
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="Repeating a submission with the same key starts nothing new.")
     ] = None,
+    no_reuse: NoReuse = False,
     json: Json = False,
     server: Server = None,
     token: Token = None,
@@ -30,7 +31,7 @@ def submit(
 ) -> None:
     """Start an experiment from a file or a preset."""
     with connect(server, token, token_file) as client:
-        experiment = client.submit(_source(source), idempotency_key=idempotency_key)
+        experiment = client.submit(_source(source), idempotency_key=idempotency_key, reuse=not no_reuse)
         if watch:
             if not json:
                 note(f"submitted {experiment.name} as {experiment.id}")
@@ -44,6 +45,7 @@ def submit(
 
 def plan(
     source: SubmissionSource,
+    no_reuse: NoReuse = False,
     json: Json = False,
     server: Server = None,
     token: Token = None,
@@ -51,7 +53,7 @@ def plan(
 ) -> None:
     """Show what a submission would train, without starting it."""
     with connect(server, token, token_file) as client:
-        found = client.plan(_source(source))
+        found = client.plan(_source(source), reuse=not no_reuse)
     if json:
         say_json(found)
     else:

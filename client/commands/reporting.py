@@ -11,7 +11,8 @@ import typer
 from client.console import note, output, say, say_json
 from client.errors import BadUsage
 from client.options import Json, Reference, Server, Token, TokenFile, connect
-from client.rendering.files import write_csv, write_latex, write_markdown, write_text
+from client.rendering.files import write_csv, write_markdown, write_text
+from client.rendering.latex import write_latex
 from client.rendering.report import next_steps, render_report
 from contract.experiments import Report
 
@@ -24,6 +25,7 @@ class Format(StrEnum):
     CSV = "csv"
     MARKDOWN = "md"
     LATEX = "tex"
+    HTML = "html"
 
 
 def report(
@@ -81,6 +83,10 @@ def written(report: Report, format: Format) -> str:
             return write_markdown(report)
         case Format.LATEX:
             return write_latex(report)
+        case Format.HTML:
+            from client.rendering.html import write_html
+
+            return write_html(report)
 
 
 def _write(path: Path, text: str) -> None:

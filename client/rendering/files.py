@@ -1,25 +1,18 @@
-"""A report as CSV, Markdown and LaTeX."""
+"""A report as text, CSV and Markdown."""
 
 import csv
 import io
 import re
+from collections.abc import Callable, Iterable
 
 from rich.console import Console
 
-from client.rendering.report import (
-    ACCURACIES,
-    MEMORY,
-    TIMES,
-    gap_line,
-    has_phases,
-    heading,
-    remarks,
-    render_report,
-    stage_points,
-    variant_name,
-)
-from client.rendering.text import interval
-from contract.experiments import Interval, Report, VariantLine
+from client.rendering.columns import columns
+from client.rendering.grids import Grid, grids, has_phases
+from client.rendering.report import heading, remarks, render_report
+from client.rendering.text import learning_rate, mean, regularization
+from client.variants import label
+from contract.experiments import Interval, Report, StageLine, VariantLine
 
 TEXT_WIDTH = 10_000
 
@@ -30,6 +23,9 @@ CSV_COLUMNS = (
     "validation_accuracy", "validation_accuracy_low", "validation_accuracy_high",
     "test_accuracy", "test_accuracy_low", "test_accuracy_high",
     "memory_bytes", "analytic_memory_bytes", "resident_bytes", "memory_method",
+    "label", "budget", "checkpointing", "normalize_cuts", "trials", "trials_per_stage", "fit_seconds",
+    "activation_bytes", "stage_validation_accuracy", "head_test_accuracy", "knn_test_accuracy",
+    "published_seconds", "published_training_accuracy", "published_validation_accuracy",
 )  # fmt: skip
 
 
@@ -47,79 +43,59 @@ def write_csv(report: Report) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for line in report.variants:
-        points = [stage.hyperparameters for stage in line.stages]
+        paper = line.published
         writer.writerow((
             line.phase + 1, line.epochs, _cell(line.architecture), line.learning, line.state,
             _cell(";".join(stage.stage for stage in line.stages)),
-            ";".join("" if point is None else repr(point.learning_rate) for point in points),
-            ";".join("" if point is None else repr(point.regularization) for point in points),
+            _joined(line, lambda stage: learning_rate(stage.hyperparameters)),
+            _joined(line, lambda stage: regularization(stage.hyperparameters)),
             line.training_seconds, line.search_seconds, line.shared_seconds,
             *_bounds(line.training_accuracy), *_bounds(line.validation_accuracy), *_bounds(line.test_accuracy),
             line.memory_bytes, line.analytic_memory_bytes, line.resident_bytes, line.memory_method,
+            _cell(label(line)), line.budget, str(line.checkpointing).lower(), str(line.normalize_cuts).lower(),
+            line.trials or sum(stage.trials for stage in line.stages),
+            ";".join(map(str, line.trials_per_stage or [stage.trials for stage in line.stages])), line.fit_seconds,
+            line.activation_bytes, _joined(line, lambda stage: stage.validation_accuracy),
+            _joined(line, lambda stage: mean(stage.head_test_accuracy)),
+            _joined(line, lambda stage: mean(stage.knn_test_accuracy)),
+            *((paper.seconds, paper.training_accuracy, paper.validation_accuracy) if paper else (None,) * 3),
         ))  # fmt: skip
     return text.getvalue()
 
 
 def write_markdown(report: Report) -> str:
-    """A heading, the table and the remarks."""
-    columns = (*TIMES, *ACCURACIES, *MEMORY)
-    phases = ("phase",) if has_phases(report) else ()
-    headings = [*phases, "variant", "lr / regularization per stage", *(column.heading for column in columns)]
-    align = ["---:"] * len(phases) + ["---", "---"] + ["---:"] * len(columns)
-    rows = [headings, align]
-    for line in report.variants:
-        cells = [_variant(line), "\n".join(stage_points(line)), *(column.cell(line) for column in columns)]
-        rows.append([*((str(line.phase + 1),) if phases else ()), *map(_markdown, cells)])
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    """A heading, the tables and the remarks."""
+    shown, phases = columns(report), has_phases(report)
+    headings = [*(("phase",) if phases else ()), "variant", *(column.heading for column in shown)]
+    rows = [
+        [*((str(line.phase + 1),) if phases else ()), variant_and_state(line), *(column.cell(line) for column in shown)]
+        for line in report.variants
+    ]
+    tables = [_table(headings, rows, texts=(phases, phases + 1)), *map(_grid, grids(report))]
     listed = "".join(f"- {_markdown(line)}\n" for line in remarks(report))
-    return f"**{_markdown(heading(report))}**\n\n{table}\n{listed}"
+    return f"**{_markdown(heading(report))}**\n\n" + "\n".join([*tables, listed])
 
 
-def write_latex(report: Report) -> str:
-    r"""A `table` environment for booktabs; every stage's hyperparameters on a line of their own."""
-    phases = has_phases(report)
-    lead = ("Phase",) if phases else ()
-    headings = (*lead, "Variant", r"$\eta$", r"$\lambda$", "Training time", "Search time",
-                "Training", "Validation", "Test", "Memory", "Analytic", "Resident")  # fmt: skip
-    rows = [row for line in report.variants for row in _latex_rows(line, phases)]
-    gaps = " ".join(f"{gap_line(gap, named=phases)}." for gap in report.gaps)
-    caption = _latex(f"{heading(report)}. {gaps}".strip())
-    body = "".join(f"    {' & '.join(row)} \\\\\n" for row in rows)
-    return (
-        "% \\usepackage{booktabs}\n"
-        "\\begin{table}\n"
-        "  \\centering\n"
-        f"  \\begin{{tabular}}{{{'r' * len(lead)}l{'r' * (len(headings) - len(lead) - 1)}}}\n"
-        "    \\toprule\n"
-        f"    {' & '.join(headings)} \\\\\n"
-        "    \\midrule\n"
-        f"{body}"
-        "    \\bottomrule\n"
-        "  \\end{tabular}\n"
-        f"  \\caption{{{caption}}}\n"
-        "\\end{table}\n"
-    )
+def variant_and_state(line: VariantLine) -> str:
+    """The label, with the state where it is not complete."""
+    return label(line) if line.state == "complete" else f"{label(line)} ({line.state})"
 
 
-def _latex_rows(line: VariantLine, phases: bool) -> list[list[str]]:
-    figures = [column.cell(line) for column in TIMES]
-    accuracies = (line.training_accuracy, line.validation_accuracy, line.test_accuracy)
-    figures += [interval(value, "$\\pm$") for value in accuracies]
-    figures += [column.cell(line) for column in MEMORY]
-    lead = [str(line.phase + 1)] if phases else []
-    rows = []
-    for index, stage in enumerate(line.stages):
-        point = stage.hyperparameters
-        numbers = ["--", "--"] if point is None else [_power(point.learning_rate), _power(point.regularization)]
-        if index == 0:
-            rows.append([*lead, _latex(_variant(line)), *numbers, *("--" if cell == "-" else cell for cell in figures)])
-        else:
-            rows.append([""] * (len(lead) + 1) + numbers + [""] * len(figures))
-    return rows
+def _grid(grid: Grid) -> str:
+    return f"**{_markdown(grid.title)}**\n\n" + _table(grid.headings, grid.rows, texts=range(grid.texts))
 
 
-def _variant(line: VariantLine) -> str:
-    return variant_name(line) if line.state == "complete" else f"{variant_name(line)} ({line.state})"
+def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], texts: Iterable[int]) -> str:
+    """``texts`` are the numbers of the columns that are words."""
+    names = [_markdown(name) for name in headings]
+    align = ["---" if number in texts else "---:" for number in range(len(names))]
+    lines = [names, align, *([_markdown(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _joined(line: VariantLine, of_stage: Callable[[StageLine], float | None]) -> str:
+    values = [of_stage(stage) for stage in line.stages]
+    return ";".join("" if value is None else repr(value) for value in values)
 
 
 def _bounds(value: Interval | None) -> tuple[float | None, float | None, float | None]:
@@ -133,18 +109,3 @@ def _cell(text: str) -> str:
 
 def _markdown(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|~#])", r"\\\1", text).replace("\n", "<br>")
-
-
-_LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-} | {letter: f"\\{letter}" for letter in "&%$#_{}"}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX_ESCAPES.get(letter, letter) for letter in text)
-
-
-def _power(value: float) -> str:
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"${mantissa} \\cdot 10^{{{int(exponent)}}}$"

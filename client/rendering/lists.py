@@ -17,8 +17,8 @@ MOST_VARIANTS = 8
 
 STATE_STYLES = {
     "running": "cyan", "open": "cyan", "paused": "yellow", "waiting": "dim", "decided": "green", "finished": "green",
-    "complete": "green", "failed": "bold red", "dead": "bold red", "cancelled": "yellow", "online": "green",
-    "draining": "yellow", "offline": "dim",
+    "complete": "green", "failed": "bold red", "dead": "bold red", "infeasible": "bold red", "cancelled": "yellow",
+    "online": "green", "draining": "yellow", "offline": "dim",
 }  # fmt: skip
 
 

@@ -105,7 +105,7 @@ class PlainProgress:
 def _most_telling(searches: list[SearchView], rows: int) -> list[SearchView]:
     if len(searches) <= rows:
         return searches
-    rank = {"open": 0, "waiting": 1, "dead": 2, "decided": 3, "cancelled": 4}
+    rank = {"open": 0, "waiting": 1, "dead": 2, "infeasible": 2, "decided": 3, "cancelled": 4}
     by_interest = sorted(range(len(searches)), key=lambda index: (rank[searches[index].state], index))
     return [searches[index] for index in sorted(by_interest[:rows])]
 

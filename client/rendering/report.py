@@ -1,40 +1,19 @@
 """The Total versus Partial table for a terminal."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from client.console import plain
+from client.rendering.columns import Column, column_groups, packed
+from client.rendering.grids import Grid, grids, has_phases
 from client.rendering.lists import state, table
-from client.rendering.text import NOTHING, duration, hyperparameters, interval, plural, short, size
-from contract.experiments import Gap, Report, VariantLine
+from client.rendering.text import duration, plural, short, size
+from client.variants import label
+from contract.experiments import Report
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of figures: its heading and what stands in it."""
-
-    heading: str
-    cell: Callable[[VariantLine], str]
-
-
-TIMES = (
-    Column("training time", lambda line: duration(line.training_seconds)),
-    Column("search time", lambda line: duration(line.search_seconds)),
-)
-ACCURACIES = (
-    Column("training acc.", lambda line: interval(line.training_accuracy)),
-    Column("validation acc.", lambda line: interval(line.validation_accuracy)),
-    Column("test acc.", lambda line: interval(line.test_accuracy)),
-)
-MEMORY = (
-    Column("memory", lambda line: size(line.memory_bytes)),
-    Column("analytic", lambda line: size(line.analytic_memory_bytes)),
-    Column("resident", lambda line: size(line.resident_bytes)),
-)
 LEGEND = (
     "memory: peak of training, measured; analytic: the same, computed; "
     "resident: data and features, apart. search time: all attempts of all trials."
@@ -42,29 +21,17 @@ LEGEND = (
 
 
 def render_report(report: Report, width: int) -> RenderableType:
-    """The table, the gaps and the notes; a table too wide for the terminal becomes two."""
-    hyper = Column("lr / regularization per stage", lambda line: "\n".join(stage_points(line)))
-    whole = _table(report, hyper, *TIMES, *ACCURACIES, *MEMORY)
-    tables: list[RenderableType] = [whole]
-    if _natural_width(whole) > width:
-        tables = [_table(report, hyper, *ACCURACIES), _table(report, *TIMES, *MEMORY)]
-    spaced = [part for table in tables for part in (table, Text())]
-    return Group(Text(heading(report), style="bold"), Text(), *spaced, *(Text(line) for line in remarks(report)))
+    """The tables and the remarks; a table too wide for the terminal becomes several."""
 
+    def fits(columns: Sequence[Column]) -> bool:
+        return _natural_width(_table(report, columns)) <= width
 
-def stage_points(line: VariantLine) -> list[str]:
-    """Learning rate / regularization of every stage."""
-    return [hyperparameters(stage.hyperparameters) for stage in line.stages]
-
-
-def variant_name(line: VariantLine) -> str:
-    """`CNN 6 partial`."""
-    return f"{line.architecture} {line.learning}"
-
-
-def has_phases(report: Report) -> bool:
-    """Whether lines must say which phase they belong to."""
-    return len({line.phase for line in report.variants}) > 1
+    shown: list[RenderableType] = [_table(report, columns) for columns in packed(column_groups(report), fits)]
+    spaced = [part for one in shown for part in (one, Text())]
+    beside = [part for grid in grids(report) for part in (Text(grid.title, style="bold"), _grid(grid), Text())]
+    return Group(
+        Text(heading(report), style="bold"), Text(), *spaced, *beside, *(Text(line) for line in remarks(report))
+    )
 
 
 def heading(report: Report) -> str:
@@ -76,13 +43,15 @@ def heading(report: Report) -> str:
 
 
 def remarks(report: Report) -> list[str]:
-    """Gaps, sharing, time and notes as lines."""
-    lines = [gap_line(gap, named=has_phases(report)) for gap in report.gaps]
+    """Budgets, what the differences rest on, trends, sharing, where it ran and notes as lines."""
+    lines = [*_budgets(report), *_methods(report), *(plain(trend.sentence) for trend in report.trends)]
     searches = plural(report.searches, "stage search")
     shared = f"{searches} instead of {report.stage_trainings_without_sharing} without sharing"
     if report.reused_searches:
         shared += f", {report.reused_searches} taken over from earlier experiments"
     lines.append(shared + (f"; {duration(report.wall_seconds)} in all" if report.wall_seconds is not None else ""))
+    if report.memory_limit is not None:
+        lines.append(f"memory limit of a training: {size(report.memory_limit)}")
     if report.devices:
         lines.append(f"devices: {plain(', '.join(report.devices))}")
     methods = sorted({line.memory_method for line in report.variants if line.memory_method})
@@ -93,26 +62,44 @@ def remarks(report: Report) -> list[str]:
     return lines
 
 
-def gap_line(gap: Gap, *, named: bool) -> str:
-    """Total minus Partial of a network in words."""
-    test = NOTHING if gap.test_points is None else f"{gap.test_points:+.1f}"
-    phase = f"phase {gap.phase + 1}: " if named else ""
-    return (
-        f"{phase}{plain(gap.total)} minus {plain(gap.partial)}: {gap.validation_points:+.1f} points on validation, "
-        f"{test} on test (standard error {gap.standard_error_points:.1f})"
-    )
+def _budgets(report: Report) -> list[str]:
+    lines = []
+    for number, phase in enumerate(report.phases, start=1):
+        name = f"phase {number}" if len(report.phases) > 1 else "budget"
+        start = ""
+        if number > 1:
+            start = ", from the incumbents before" if phase.start == "incumbents" else ", from the initial points again"
+        lines.append(f"{name}: {plural(phase.epochs, 'epoch')} and {plural(phase.trials, 'trial')} a stage{start}")
+    return lines
+
+
+def _methods(report: Report) -> list[str]:
+    """How the intervals of the differences were made, and what corrects the p-values."""
+    pairs = [(line.validation, line.test) for line in report.gaps] + [
+        (line.validation, line.test) for line in report.leads
+    ]
+    told = [value for pair in pairs for value in pair if value is not None]
+    if not told:
+        return []
+    seeds = max(value.seeds for value in told)
+    ways = {
+        "paired": f"paired over {plural(seeds, 'seed')} (Student t)",
+        "images": "from the number of images (one seed, or no spread)",
+    }
+    used = " or ".join(text for method, text in ways.items() if any(value.method == method for value in told))
+    return [f"intervals of differences: {used}; p: of no difference, Holm over {report.comparisons} comparisons"]
 
 
 def next_steps(report: Report, url: str) -> list[str]:
     """Where to look next."""
     identifier = short(report.experiment)
     return [
-        f"stagetune report {identifier} --format csv|md|tex|json   the same for files",
+        f"stagetune report {identifier} --format html -o report.html   with figures; also csv, md, tex, json",
         f"{url}/   every trial on a page, {url}/dashboard   Optuna's own view (`stagetune open` logs you in)",
     ]
 
 
-def _table(report: Report, *columns: Column) -> Table:
+def _table(report: Report, columns: Sequence[Column]) -> Table:
     phases = has_phases(report)
     headings = [_folded(column.heading) for column in columns]
     lead = (*(("phase", "epochs") if phases else ()), "variant", *(("state",) if _unfinished(report) else ()))
@@ -120,16 +107,23 @@ def _table(report: Report, *columns: Column) -> Table:
     for line in report.variants:
         made.add_row(
             *((str(line.phase + 1), str(line.epochs)) if phases else ()),
-            plain(variant_name(line)),
+            plain(label(line)),
             *((state(line.state),) if _unfinished(report) else ()),
             *(column.cell(line) for column in columns),
         )
     return made
 
 
+def _grid(grid: Grid) -> Table:
+    made = table(*map(plain, grid.headings), right=[plain(name) for name in grid.headings[grid.texts :]])
+    for row in grid.rows:
+        made.add_row(*map(plain, row))
+    return made
+
+
 def _folded(heading: str) -> str:
     """The last word or two of a long heading on a second line."""
-    for end in (" per stage", " time", " acc."):
+    for end in (" per stage", " time", " test acc.", " acc."):
         if heading.endswith(end):
             return f"{heading.removesuffix(end)}\n{end.strip()}"
     return heading

@@ -60,6 +60,21 @@ def accuracy(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.3f}"
 
 
+def mean(value: Interval | None) -> float | None:
+    """The middle of an interval."""
+    return None if value is None else value.mean
+
+
+def learning_rate(point: Point | None) -> float | None:
+    """A stage's learning rate, once it is decided."""
+    return None if point is None else point.learning_rate
+
+
+def regularization(point: Point | None) -> float | None:
+    """A stage's regularization, once it is decided."""
+    return None if point is None else point.regularization
+
+
 def interval(value: Interval | None, plus_minus: str = "±") -> str:
     """A mean, with half the width of its confidence interval when there are several seeds."""
     if value is None:
@@ -67,6 +82,11 @@ def interval(value: Interval | None, plus_minus: str = "±") -> str:
     if value.low is None or value.high is None:
         return accuracy(value.mean)
     return f"{value.mean:.3f} {plus_minus} {(value.high - value.low) / 2:.3f}"
+
+
+def signed(points: float) -> str:
+    """Percentage points with their sign; what rounds to nothing has a plus."""
+    return f"{round(points, 1) + 0.0:+.1f}"
 
 
 def moment(at: datetime) -> str:
@@ -80,7 +100,8 @@ def short(identifier: object) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 trial`, `2 trials`, `2 searches`."""
+    """`1 trial`, `2 trials`, `2 searches`, `2 epochs`."""
     if count == 1:
         return f"{count} {noun}"
-    return f"{count} {noun}{'es' if noun.endswith(('s', 'ch', 'x')) else 's'}"
+    hissing = noun.endswith(("s", "ch", "x")) and noun != "epoch"
+    return f"{count} {noun}{'es' if hissing else 's'}"

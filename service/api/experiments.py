@@ -1,6 +1,7 @@
 """Experiments: plan, submit, look, control."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -46,12 +47,13 @@ async def _submitted(request: Request) -> Reading:
 
 
 Submitted = Annotated[Reading, Depends(_submitted)]
+Reuse = Annotated[bool, Query(description="false: as if the submission said `reuse: false`")]
 
 
 @router.post("/plans", dependencies=[SUBMIT], responses=_REFUSALS, openapi_extra=_BODY)
-def plan(submitted: Submitted, services: Served) -> Plan:
+def plan(submitted: Submitted, services: Served, reuse: Reuse = True) -> Plan:
     """Dry run: the prefix tree, what is shared, and what it will cost."""
-    spec = _understand(services, submitted)
+    _, spec = _understand(services, submitted, reuse)
     return Plan.model_validate(plan_submission(services.store, spec, services.settings.lease_seconds))
 
 
@@ -73,10 +75,11 @@ def submit(
     idempotency_key: Annotated[
         IdempotencyKey | None, Header(description="the same key with the same submission gives the same experiment")
     ] = None,
+    reuse: Reuse = True,
 ) -> Experiment:
     """Submit an experiment; it starts as soon as workers are there."""
-    spec = _understand(services, submitted)
-    experiment = submit_experiment(services.store, submitted.document, spec, idempotency_key)
+    document, spec = _understand(services, submitted, reuse)
+    experiment = submit_experiment(services.store, document, spec, idempotency_key)
     services.changed()
     response.headers["Location"] = f"/v1/experiments/{experiment}"
     return _view(services, experiment)
@@ -141,8 +144,12 @@ def list_trials(search: UUID, services: Served) -> list[TrialView]:
     return [TrialView.model_validate(trial) for trial in look_up.list_trials(services.store, search)]
 
 
-def _understand(services: Services, submitted: Reading) -> ExperimentSpec:
-    return understand(submitted, lambda name: find_dataset(services.store, name, services.settings.lease_seconds))
+def _understand(services: Services, submitted: Reading, reuse: bool) -> tuple[dict[str, Any], ExperimentSpec]:
+    """The submission to be kept and its spec."""
+    spec = understand(submitted, lambda name: find_dataset(services.store, name, services.settings.lease_seconds))
+    if reuse:
+        return submitted.document, spec
+    return submitted.document | {"reuse": False}, replace(spec, reuse=False)
 
 
 def _view(services: Services, experiment: UUID) -> Experiment:

@@ -45,6 +45,13 @@ class InvalidRequest(StagetuneError):
 
     code = "invalid-request"
 
+    def __init__(self, message: str | None = None, faults: Iterable[Fault] = ()) -> None:
+        """A single fault needs no other message."""
+        self.faults = tuple(faults)
+        if message is None and len(self.faults) == 1:
+            message = f"{self.faults[0].path}: {self.faults[0].message}"
+        super().__init__(message)
+
 
 class MalformedBody(StagetuneError):
     """The body is neither JSON nor YAML."""

@@ -94,30 +94,40 @@ function report(data) {
   const lines = (kind, line, text) => make("td", { class: `${kind} lines` }, ...line.stages.map((stage) => make("div", {}, text(stage))));
   const best = (axis) => Math.max(...data.variants.map((line) => line[axis]?.mean ?? -1));
   const tops = { training_accuracy: best("training_accuracy"), validation_accuracy: best("validation_accuracy"), test_accuracy: best("test_accuracy") };
-  const accuracy = (line, axis) => make("td", { class: line[axis]?.mean === tops[axis] ? "number best" : "number" }, ...interval(line[axis]));
+  const accuracy = (line, axis, aside) => make("td", { class: line[axis]?.mean === tops[axis] ? "number best" : "number" },
+    ...interval(line[axis]), aside ? small(aside) : null);
   const rows = data.variants.map((line) => make("tr", {},
     make("th", { scope: "row" }, line.architecture,
-      small([line.learning, phases ? `phase ${line.phase + 1}` : "", quiet.has(line.state) ? line.state : ""].filter(Boolean).join(" · ")),
+      small([line.label.replace(`${line.architecture} `, ""), phases ? `phase ${line.phase + 1}` : "", quiet.has(line.state) ? line.state : ""].filter(Boolean).join(" · ")),
       quiet.has(line.state) || line.state === "complete" ? null : badge(line.state)),
     lines("mono", line, (stage) => stage.stage),
     lines("number", line, (stage) => scientific(stage.hyperparameters?.learning_rate)),
     lines("number", line, (stage) => scientific(stage.hyperparameters?.regularization)),
     accuracy(line, "training_accuracy"),
-    accuracy(line, "validation_accuracy"),
+    accuracy(line, "validation_accuracy", line.published ? `paper ${percent(line.published.validation_accuracy)}` : ""),
     accuracy(line, "test_accuracy"),
+    lines("number", line, (stage) => String(stage.trials)),
     number(seconds(line.training_seconds)),
     number(seconds(line.search_seconds), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null),
     number(bytes(line.memory_bytes), line.analytic_memory_bytes ? small(`${bytes(line.analytic_memory_bytes)} analytic`) : null)));
-  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Training time", ">Search time", ">Memory"];
+  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Trials", ">Training time", ">Search time", ">Memory"];
   const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
-  const gaps = data.gaps.map((gap) => make("li", {},
-    `${gap.total} minus ${gap.partial}${phases ? `, phase ${gap.phase + 1}` : ""}: `, make("b", {}, signed(gap.validation_points)),
-    " points on validation", ...(gap.test_points === null ? [] : [", ", make("b", {}, signed(gap.test_points)), " on test"]),
-    ` (standard error ${gap.standard_error_points.toFixed(1)})`));
+  const points = (value) => [make("b", {}, signed(value.points)), ` (${signed(value.low)} to ${signed(value.high)})`];
+  const difference = (line, first, second) => make("li", {},
+    `${first} minus ${second}${phases ? `, phase ${line.phase + 1}` : ""}: `, ...points(line.validation), " points on validation",
+    ...(line.test === null ? [] : [", ", ...points(line.test), " on test"]), `: ${line.verdict}`);
+  const gaps = data.gaps.filter((gap) => gap.validation !== null).map((gap) => difference(gap, gap.total, gap.partial));
+  const leads = data.leads.map((lead) => difference(lead, lead.variant, lead.against));
+  const started = data.variants.some((line) => line.state === "complete");
+  const short = data.experiment.slice(0, 8);
+  const command = (text) => make("code", {}, text);
   return [
     rows.length ? table(heads, rows) : make("p", { class: "quiet" }, "Rows appear as soon as the first stages are decided."),
     gaps.length ? make("ul", { class: "gaps" }, ...gaps) : null,
+    leads.length ? make("ul", { class: "leads" }, ...leads) : null,
     data.notes.length ? make("ul", { class: "notes" }, ...data.notes.map((note) => make("li", {}, note))) : null,
+    started ? make("p", { class: "quiet hint" }, "With figures: ", command(`stagetune report ${short} --format html -o report.html`),
+      ". What each stage sees: ", command(`stagetune tsne ${short} --all`), ".") : null,
   ];
 }
 

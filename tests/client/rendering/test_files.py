@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from client.rendering.files import write_csv, write_latex, write_markdown, write_text
+from client.rendering.files import write_csv, write_markdown, write_text
+from client.rendering.latex import write_latex
 from contract.experiments import Report
 from tests.client.builders import report, variant
+from tests.client.rich import rich_report
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -27,6 +29,24 @@ def test_a_report_is_written_as_it_always_was(name: str, write: Callable[[Report
     assert write(report()) == (GOLDEN / name).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(
+    ("name", "write"), [("rich.txt", write_text), ("rich.csv", write_csv), ("rich.md", write_markdown)]
+)
+def test_everything_a_report_may_hold_is_written(name: str, write: Callable[[Report], str]) -> None:
+    assert write(rich_report()) == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_the_papers_tables_stand_beside_ours_in_its_layout() -> None:
+    shown = write_text(rich_report(phases=2))
+
+    assert "Table 2 of the paper (1 epoch) and ours" in shown
+    table = shown[shown.index("Table 3 of the paper (2 epochs) and ours") :].splitlines()
+    assert table[1].split()[:7] == ["result", "CNN", "1", "total", "CNN", "2", "partial"]
+    paper = next(number for number, line in enumerate(table) if line.startswith("validation accuracy"))
+    assert table[paper].split()[2:5] == ["paper", "0.540", "0.530"]
+    assert table[paper + 1].split()[:3] == ["ours", "0.510", "0.582"]
+
+
 def test_csv_carries_full_precision_and_keeps_formulas_from_running() -> None:
     rows = list(csv.DictReader(io.StringIO(write_csv(report()))))
 
@@ -38,15 +58,16 @@ def test_csv_carries_full_precision_and_keeps_formulas_from_running() -> None:
 
 
 def test_markdown_rows_all_have_the_same_number_of_cells() -> None:
-    table = [line for line in write_markdown(report()).splitlines() if line.startswith("|")]
+    table = [line for line in write_markdown(report()).split("\n\n")[1].splitlines() if line.startswith("|")]
 
-    assert {line.replace(r"\|", "").count("|") for line in table} == {11}
+    assert {line.replace(r"\|", "").count("|") for line in table} == {12}
 
 
 def test_latex_rows_all_have_the_same_number_of_cells() -> None:
-    rows = [line for line in write_latex(report()).splitlines() if line.endswith(r"\\")]
+    for table in write_latex(rich_report()).split(r"\end{table}")[:-1]:
+        rows = [line for line in table.splitlines() if line.endswith(r"\\")]
 
-    assert {line.replace(r"\&", "").count("&") for line in rows} == {10}
+        assert len({line.replace(r"\&", "").count("&") for line in rows}) == 1
 
 
 def test_phases_become_a_column_of_their_own() -> None:

@@ -66,6 +66,16 @@ def test_the_same_key_gives_the_same_experiment_and_no_other(admin: httpx.Client
     assert other.json()["type"] == "/problems/conflict"
 
 
+def test_a_wish_beside_the_submission_keeps_its_searches_from_being_shared(admin: httpx.Client) -> None:
+    admin.post("/v1/experiments", json=submission())
+    shared, alone = (admin.post("/v1/plans", params={"reuse": reuse}, json=submission()).json() for reuse in (1, 0))
+    assert {search["reused"] for search in shared["searches"]} == {True}
+    assert {search["reused"] for search in alone["searches"]} == {False}
+    made = admin.post("/v1/experiments?reuse=false", json=submission()).json()
+    assert {search["reused"] for search in made["stage_searches"]} == {False}
+    assert made["submission"] == {**submission(), "reuse": False}
+
+
 def test_control_is_idempotent_until_the_end(admin: httpx.Client) -> None:
     path = f"/v1/experiments/{admin.post('/v1/experiments', json=submission()).json()['id']}"
     for verb, state in (("pause", "paused"), ("resume", "running"), ("cancel", "cancelled")):

@@ -1,0 +1,102 @@
+"""A t-SNE embedding as a picture, a panel a stage, and as a table of coordinates."""
+
+import csv
+import io
+import math
+from typing import TYPE_CHECKING
+
+from client.rendering.canvas import drawing
+from client.rendering.text import duration
+from contract.networks import Embedding, EmbeddingStage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CSV_COLUMNS = ("stage", "layers", "image", "class", "x", "y")
+PANEL_INCHES = 3.6
+PANELS_ABREAST = 4
+MOST_VECTORS = 20_000
+"""More points than this are pixels inside the SVG; it would take browsers seconds to draw them."""
+MOST_NUMBERS = 20
+
+
+def draw_embedding(embedding: Embedding, title: str) -> "Figure":
+    """A panel for each stage; colours are classes, whose numbers stand in the middle of their points."""
+    from matplotlib.figure import Figure
+
+    stages = embedding.stages
+    columns = min(len(stages), PANELS_ABREAST)
+    rows = math.ceil(len(stages) / columns)
+    with drawing():
+        figure = Figure(figsize=(PANEL_INCHES * columns + 0.9, PANEL_INCHES * rows + 0.8), layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        classes = sorted(set(embedding.labels))
+        for number, place in enumerate(axes):
+            if number < len(stages):
+                _panel(place, embedding, number, classes)
+            else:
+                place.set_axis_off()
+        figure.suptitle(title, fontweight="bold")
+        handles, names = axes[0].get_legend_handles_labels()
+        larger = 6 / math.sqrt(_size(embedding.points))
+        columns = math.ceil(len(classes) / 25)
+        figure.legend(
+            handles, names, title="class", loc="outside right center", ncols=columns, markerscale=larger, handlelength=1
+        )
+    return figure
+
+
+def write_coordinates(embedding: Embedding) -> str:
+    """CSV, a line for each point and stage; stages count from 1, images from 0 in the test set."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for number, stage in enumerate(embedding.stages, start=1):
+        points = zip(embedding.images, embedding.labels, stage.coordinates, strict=True)
+        writer.writerows((number, stage.stage, image, label, x, y) for image, label, (x, y) in points)
+    return text.getvalue()
+
+
+def _panel(axes: "Axes", embedding: Embedding, number: int, classes: list[int]) -> None:
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.patheffects import withStroke
+
+    stage = embedding.stages[number]
+    points, labels = np.array(stage.coordinates), np.array(embedding.labels)
+    pixels = len(points) * len(embedding.stages) > MOST_VECTORS
+    palette = colormaps["tab10" if len(classes) <= 10 else "tab20" if len(classes) <= 20 else "hsv"]
+    for index, label in enumerate(classes):
+        own = points[labels == label]
+        colour = palette(index if len(classes) <= 20 else index / len(classes))
+        axes.scatter(
+            own[:, 0],
+            own[:, 1],
+            s=_size(len(points)),
+            color=colour,
+            linewidths=0,
+            alpha=0.75,
+            label=str(label),
+            rasterized=pixels,
+        )
+        if len(classes) <= MOST_NUMBERS:
+            x, y = np.median(own, 0)
+            halo = [withStroke(linewidth=2.5, foreground="white")]
+            axes.text(x, y, str(label), fontsize=11, fontweight="bold", ha="center", va="center", path_effects=halo)
+    axes.set(xticks=[], yticks=[], title=_title(number, stage))
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.spines[["top", "right"]].set_visible(True)
+    for spine in axes.spines.values():
+        spine.set_color("#bbbbbb")
+
+
+def _size(points: int) -> float:
+    """The area of a point."""
+    return 14 if points < 1500 else 6 if points < 4000 else 3
+
+
+def _title(number: int, stage: EmbeddingStage) -> str:
+    layers = stage.stage if len(stage.stage) <= 34 else f"{stage.stage[:16]}…{stage.stage[-17:]}"
+    facts = f"{stage.dimensions:,} dimensions → {stage.components} → 2, {duration(stage.seconds)}"
+    return f"{number + 1}. {layers}\n{facts}"

@@ -1,0 +1,131 @@
+"""Tables of text that every format of a report writes in its own way: differences, and the paper's tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from client.rendering.text import NOTHING, accuracy, learning_rate, mean, plural, regularization, signed
+from client.variants import label
+from contract.experiments import Difference, Gap, Lead, Published, Report, VariantLine
+
+PAPER, OURS = "paper", "ours"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table; the first ``texts`` columns are words, the others figures. Cells may have several lines."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    texts: int = 1
+
+
+def grids(report: Report) -> list[Grid]:
+    """What stands beside the table of variants, where the report has it."""
+    found = [_differences(report)] if report.gaps or report.leads else []
+    return [*found, *_published(report)]
+
+
+def has_phases(report: Report) -> bool:
+    """Whether lines must say which phase they belong to."""
+    return len({line.phase for line in report.variants}) > 1
+
+
+def points(value: Difference | None) -> str:
+    """`-1.2 [-2.0, -0.4]`, in percentage points."""
+    return NOTHING if value is None else f"{signed(value.points)} [{signed(value.low)}, {signed(value.high)}]"
+
+
+def chance(value: float | None) -> str:
+    """A p-value with two digits."""
+    if value is None:
+        return NOTHING
+    return "< 0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def _differences(report: Report) -> Grid:
+    phases = has_phases(report)
+    headings = (*(("phase",) if phases else ()), "difference", "validation", "test", "p", "verdict")
+    lines: list[Gap | Lead] = [*report.gaps, *report.leads]
+    rows = [(*((str(line.phase + 1),) if phases else ()), *_difference(line)) for line in lines]
+    return Grid(
+        "Differences in percentage points, with 95 % intervals", headings, tuple(rows), texts=2 if phases else 1
+    )
+
+
+def _difference(line: Gap | Lead) -> tuple[str, ...]:
+    if isinstance(line, Lead):
+        what = f"{line.variant} − {line.against}"
+        return what, points(line.validation), points(line.test), chance(line.adjusted_p_value), line.verdict
+    what = f"{line.total} − {line.partial}"
+    if line.validation is None:
+        # A server of version 0.1 knows the standard error alone.
+        test = NOTHING if line.test_points is None else signed(line.test_points)
+        return (
+            what,
+            f"{signed(line.validation_points)} ± {1.96 * line.standard_error_points:.1f}",
+            test,
+            NOTHING,
+            NOTHING,
+        )
+    return what, points(line.validation), points(line.test), chance(line.adjusted_p_value), line.verdict
+
+
+def _published(report: Report) -> Iterator[Grid]:
+    """The paper's Tables 2 and 3 in its layout, a column a network, ours below each of its figures."""
+    tables: dict[int, list[tuple[VariantLine, Published]]] = {}
+    for line in report.variants:
+        if line.published is not None:
+            tables.setdefault(line.published.table, []).append((line, line.published))
+    for number, pairs in sorted(tables.items()):
+        theirs: Sequence[tuple[str, Callable[[Published], str], Callable[[VariantLine], str]]] = (
+            ("learning rate", lambda paper: _rates(paper.learning_rates), _learning_rates),
+            ("regularization", lambda paper: _rates(paper.regularizations), _regularizations),
+            ("time (s)", lambda paper: f"{paper.seconds:.2f}", _seconds),
+            ("training accuracy", lambda paper: accuracy(paper.training_accuracy), _training_accuracy),
+            ("validation accuracy", lambda paper: accuracy(paper.validation_accuracy), _validation_accuracy),
+            ("test accuracy", lambda _: NOTHING, _test_accuracy),
+        )
+        rows: list[tuple[str, ...]] = []
+        for name, of_paper, of_ours in theirs:
+            rows.append((name, PAPER, *(of_paper(paper) for _, paper in pairs)))
+            rows.append(("", OURS, *(of_ours(line) for line, _ in pairs)))
+        epochs = pairs[0][1].epochs
+        yield Grid(
+            f"Table {number} of the paper ({plural(epochs, 'epoch')}) and ours",
+            ("result", "", *(label(line) for line, _ in pairs)),
+            tuple(rows),
+            texts=2,
+        )
+
+
+def _rates(values: Sequence[float]) -> str:
+    return "\n".join(f"{value:.6f}" for value in values)
+
+
+def _learning_rates(line: VariantLine) -> str:
+    return "\n".join(_rate(learning_rate(stage.hyperparameters)) for stage in line.stages)
+
+
+def _regularizations(line: VariantLine) -> str:
+    return "\n".join(_rate(regularization(stage.hyperparameters)) for stage in line.stages)
+
+
+def _rate(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.6f}"
+
+
+def _seconds(line: VariantLine) -> str:
+    return NOTHING if line.training_seconds is None else f"{line.training_seconds:.2f}"
+
+
+def _training_accuracy(line: VariantLine) -> str:
+    return accuracy(mean(line.training_accuracy))
+
+
+def _validation_accuracy(line: VariantLine) -> str:
+    return accuracy(mean(line.validation_accuracy))
+
+
+def _test_accuracy(line: VariantLine) -> str:
+    return accuracy(mean(line.test_accuracy))

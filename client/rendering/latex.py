@@ -1,0 +1,80 @@
+"""A report as LaTeX tables."""
+
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+
+from client.rendering.columns import POINTS, columns
+from client.rendering.files import variant_and_state
+from client.rendering.grids import grids, has_phases
+from client.rendering.report import heading
+from contract.experiments import Report, VariantLine
+
+
+def write_latex(report: Report) -> str:
+    r"""A `table` environment for booktabs each; every stage's figures on a line of their own."""
+    phases = has_phases(report)
+    shown = [column for column in columns(report) if column is not POINTS]
+    headings = [
+        *(("Phase",) if phases else ()), "Variant", r"$\eta$", r"$\lambda$",
+        *(_latex(column.heading.capitalize()) for column in shown),
+    ]  # fmt: skip
+    rows = []
+    for line in report.variants:
+        lead = [*((str(line.phase + 1),) if phases else ()), _latex(variant_and_state(line))]
+        figures = [_latex(column.cell(line)) for column in shown]
+        rows += _lines([*lead, *_hyperparameters(line), *figures])
+    tables = [_table(headings, rows, _latex(heading(report)), texts=range(phases, phases + 1))]
+    for grid in grids(report):
+        cells = [line for row in grid.rows for line in _lines([_latex(cell) for cell in row])]
+        tables.append(_table([_latex(name) for name in grid.headings], cells, _latex(grid.title), range(grid.texts)))
+    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str, texts: Iterable[int]) -> str:
+    """``texts`` are the numbers of the columns that are words."""
+    align = "".join("l" if number in texts else "r" for number in range(len(headings)))
+    body = "".join(f"    {' & '.join(row)} \\\\\n" for row in rows)
+    return (
+        "\\begin{table}\n"
+        "  \\centering\n"
+        f"  \\begin{{tabular}}{{{align}}}\n"
+        "    \\toprule\n"
+        f"    {' & '.join(headings)} \\\\\n"
+        "    \\midrule\n"
+        f"{body}"
+        "    \\bottomrule\n"
+        "  \\end{tabular}\n"
+        f"  \\caption{{{caption}}}\n"
+        "\\end{table}\n"
+    )
+
+
+def _lines(cells: Sequence[str]) -> list[list[str]]:
+    """A row whose cells have several lines as several rows."""
+    return [list(line) for line in zip_longest(*(cell.split("\n") for cell in cells), fillvalue="")]
+
+
+def _hyperparameters(line: VariantLine) -> tuple[str, str]:
+    points = [stage.hyperparameters for stage in line.stages]
+    return (
+        "\n".join("--" if point is None else _power(point.learning_rate) for point in points),
+        "\n".join("--" if point is None else _power(point.regularization) for point in points),
+    )
+
+
+_LATEX_ESCAPES = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+} | {letter: f"\\{letter}" for letter in "&%$#_{}"}  # fmt: skip
+
+
+def _latex(text: str) -> str:
+    """A dash alone stands for nothing; lines are kept."""
+    return "\n".join(
+        "--" if line == "-" else "".join(_LATEX_ESCAPES.get(c, c) for c in line) for line in text.split("\n")
+    )
+
+
+def _power(value: float) -> str:
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"${mantissa} \\cdot 10^{{{int(exponent)}}}$"

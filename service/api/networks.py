@@ -1,0 +1,87 @@
+"""Trained networks of an experiment: their description for an export, and t-SNE embeddings of their stages."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoice
+from service.api.auth import READ, SUBMIT, GuardedRoute
+from service.api.problems import responses
+from service.api.services import Served
+from service.domain import networks
+from service.domain.errors import InvalidArtifact
+from service.domain.experiment import Variant
+from service.domain.states import BudgetRule, Learning
+from service.usecases.describe_network import describe_network
+from service.usecases.request_embedding import get_embedding, list_embeddings, request_embedding
+
+router = APIRouter(prefix="/v1/experiments/{experiment}", route_class=GuardedRoute, tags=["networks"])
+
+_REFUSALS = responses("not-found", "conflict", "invalid-request")
+
+
+@router.get("/network", dependencies=[READ], responses=_REFUSALS)
+def show_network(experiment: UUID, choice: Annotated[NetworkChoice, Query()], services: Served) -> Network:
+    """A trained variant on one seed: what is needed to build it again, with the names of its checkpoints."""
+    return Network.model_validate(describe_network(services.store, experiment, _choice(choice)))
+
+
+@router.post(
+    "/embeddings",
+    status_code=202,
+    dependencies=[SUBMIT],
+    responses={
+        202: {"headers": {"Location": {"description": "The embedding", "schema": {"type": "string"}}}},
+        **_REFUSALS,
+    },
+)
+def embed(experiment: UUID, wanted: EmbeddingRequest, response: Response, services: Served) -> Embedding:
+    """Ask for a t-SNE of the features of every stage; a worker computes it in the background."""
+    made = request_embedding(services.store, experiment, _choice(wanted), wanted.points, wanted.perplexity)
+    services.changed()
+    response.headers["Location"] = f"/v1/experiments/{experiment}/embeddings/{made.id}"
+    return Embedding.model_validate(made)
+
+
+@router.get("/embeddings", dependencies=[READ], responses=responses("not-found"))
+def embeddings(experiment: UUID, services: Served) -> list[Embedding]:
+    """The embeddings of an experiment's networks, without their coordinates."""
+    return [Embedding.model_validate(view) for view in list_embeddings(services.store, experiment)]
+
+
+@router.get("/embeddings/{embedding}", dependencies=[READ], responses=responses("not-found", "invalid-artifact"))
+def show_embedding(experiment: UUID, embedding: UUID, services: Served) -> Embedding:
+    """How far an embedding is, and once it is finished its coordinates."""
+    view = get_embedding(services.store, experiment, embedding)
+    answer = Embedding.model_validate(view)
+    stored = None if view.checkpoint is None else services.artifacts.find(view.checkpoint)
+    return answer if stored is None else _with_coordinates(answer, stored.path)
+
+
+def _with_coordinates(embedding: Embedding, path: Path) -> Embedding:
+    """What stands in the file of ``contract.tasks.EmbeddingOutcome``."""
+    try:
+        tensors = load_file(path)
+        stages = [
+            stage.model_dump() | {"coordinates": tensors[f"stage-{number}"].round(4).tolist()}
+            for number, stage in enumerate(embedding.stages, start=1)
+        ]
+        numbers = {name: tensors[name].astype(int).tolist() for name in ("labels", "images")}
+        return Embedding.model_validate(embedding.model_dump() | {"stages": stages} | numbers)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InvalidArtifact("the worker's file does not hold an embedding; ask for it again") from error
+
+
+def _choice(choice: NetworkChoice) -> networks.NetworkChoice:
+    variant = Variant(
+        choice.architecture,
+        Learning(choice.learning),
+        BudgetRule(choice.budget),
+        checkpointing=choice.checkpointing,
+        normalize_cuts=choice.normalize_cuts,
+    )
+    return networks.NetworkChoice(variant, choice.phase, choice.seed)

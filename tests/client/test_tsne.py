@@ -1,0 +1,132 @@
+"""`stagetune tsne`: what it asks for, what it writes, and how it waits."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.exitcodes import ExitCode
+from contract.networks import Embedding, EmbeddingStage
+from tests.client.builders import EXPERIMENT, NOON, identifier, report, worker
+from tests.client.conftest import Cli
+from tests.http_server import Answer, FakeServer, problem
+
+PATH = f"/v1/experiments/{EXPERIMENT}"
+ID = identifier("embedding")
+
+
+def embedding(state: str = "finished", points: int = 40, stages: int = 2, **changes: Any) -> Embedding:
+    """Points on a spiral, coordinates only when finished."""
+    done = state == "finished"
+    coordinates = [(float(n % 7), float(n)) for n in range(points)] if done else []
+    facts: dict[str, Any] = {"dimensions": 512, "components": 50, "seconds": 1.5} if done else {}
+    shown = [EmbeddingStage(stage=f"Conv-3-{n}", coordinates=coordinates, **facts) for n in range(stages)]
+    told: dict[str, Any] = {
+        "id": ID, "variants": ["CNN 6 partial"], "phase": 0, "seed": 0, "points": points, "perplexity": 10.0,
+        "state": state, "created_at": NOON, "stages": shown, "seconds": 3.0 if done else None,
+        "labels": [n % 10 for n in range(points)] if done else [], "images": list(range(points)) if done else [],
+    }  # fmt: skip
+    return Embedding(**(told | changes))
+
+
+@pytest.fixture(autouse=True)
+def asked(server: FakeServer) -> FakeServer:
+    server.on(f"GET {PATH}/report", report())
+    server.on(f"POST {PATH}/embeddings", Answer(embedding("waiting"), 202))
+    server.on(f"GET {PATH}/embeddings", [embedding()])
+    server.on(f"GET {PATH}/embeddings/{ID}", embedding())
+    server.on("GET /v1/workers", [worker()])
+    return server
+
+
+def test_a_variant_becomes_two_pictures_and_a_table(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:
+    result = cli(
+        "tsne", str(EXPERIMENT), "--variant", "cnn 6 partial", "--points", "40", "--perplexity", "10", "-o",
+        str(tmp_path / "pictures"),
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.stderr
+    (request,) = asked.to(f"POST {PATH}/embeddings")
+    wanted = json.loads(request.body)
+    assert (wanted["architecture"], wanted["learning"], wanted["points"]) == ("CNN 6", "partial", 40)
+    files = {path.suffix: path for path in (tmp_path / "pictures").iterdir()}
+    assert {path.stem for path in files.values()} == {"tsne-cnn-6-partial"}
+    assert files[".png"].read_bytes().startswith(b"\x89PNG")
+    drawn = files[".svg"].read_text()
+    assert "<svg" in drawn
+    assert "CNN 6 partial: t-SNE of 40 test images" in drawn
+    rows = list(csv.DictReader(files[".csv"].read_text().splitlines()))
+    assert len(rows) == 2 * 40
+    assert rows[41] == {"stage": "2", "layers": "Conv-3-1", "image": "1", "class": "1", "x": "1.0", "y": "1.0"}
+
+
+def test_waiting_is_told_and_ends_with_the_embedding(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:
+    asked.on(
+        f"GET {PATH}/embeddings",
+        Answer([embedding("waiting")]), Answer([embedding("running")]), Answer([embedding()]),
+    )  # fmt: skip
+
+    result = cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "-o", str(tmp_path))
+
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "0 of 1 embedding done; waiting for a worker that is free",
+        "0 of 1 embedding done; computing CNN 6 partial",
+    ]
+    assert result.stdout.splitlines()[0] == "CNN 6 partial: 40 points, 2 stages, 3.00 s"
+
+
+def test_without_waiting_nothing_is_written(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:
+    result = cli("tsne", str(EXPERIMENT), "--all", "--no-wait", "-o", str(tmp_path))
+
+    assert result.exit_code == 0
+    # The dead variant is left out.
+    assert len(asked.to(f"POST {PATH}/embeddings")) == 2
+    assert result.stdout.splitlines() == ["CNN 1 total: waiting", "CNN 6 partial: waiting"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_embedding_says_why(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:
+    asked.on(f"GET {PATH}/embeddings", [embedding("failed", failure="out-of-memory: 3 GiB")])
+
+    result = cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "-o", str(tmp_path))
+
+    assert result.exit_code == ExitCode.FAILED
+    assert result.stdout == "CNN 6 partial: failed: out-of-memory: 3 GiB\n"
+
+
+def test_json_names_the_files(cli: Cli, tmp_path: Path) -> None:
+    result = cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "--json", "-o", str(tmp_path))
+
+    (told,) = json.loads(result.stdout)
+    assert told["state"] == "finished"
+    assert [Path(file).suffix for file in told["files"]] == [".svg", ".png", ".csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name a variant with --variant; there are CNN 1 total; CNN 6 partial; =A|B_50% {x} partial"),
+        (["--variant", "CNN 9"], "there is no variant 'CNN 9'; there are CNN 1 total; CNN 6 partial; "),
+        (["--all", "--variant", "CNN 1 total"], "--variant and --all exclude each other"),
+        (["--all", "--phase", "2"], "there is no phase 2; the last is 1"),
+    ],
+)
+def test_a_variant_that_is_not_meant_is_a_usage_error(
+    cli: Cli, asked: FakeServer, arguments: list[str], message: str
+) -> None:
+    result = cli("tsne", str(EXPERIMENT), *arguments)
+
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.startswith(f"error: {message}")
+    assert asked.to(f"POST {PATH}/embeddings") == []
+
+
+def test_what_the_server_refuses_is_told(cli: Cli, asked: FakeServer) -> None:
+    asked.on(f"POST {PATH}/embeddings", problem(409, "conflict", "CNN 6 partial is not finished"))
+
+    result = cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial")
+
+    assert (result.exit_code, result.stderr) == (ExitCode.REFUSED, "error: CNN 6 partial is not finished\n")
