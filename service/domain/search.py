@@ -6,7 +6,8 @@ from enum import StrEnum
 from statistics import fmean
 
 from service.domain.experiment import SearchSettings
-from service.domain.schemes import fill
+from service.domain.layers import Stage
+from service.domain.schemes import fill, shown_space
 from service.domain.space import Point, Space, Suggestion
 from service.domain.states import Sampler, SearchState, TrialOrigin, TrialState
 from service.domain.statistics import falls_short
@@ -32,21 +33,31 @@ def opening(
 
 
 def start_points(
-    settings: SearchSettings, space: Space, trials: int, earlier: Point | None = None, ancestors: Iterable[Point] = ()
+    settings: SearchSettings,
+    stage: Stage,
+    space: Space,
+    trials: int,
+    earlier: Point | None = None,
+    ancestors: Iterable[Point] = (),
 ) -> tuple[Suggestion, ...]:
     """The first trials of a search by ordinal, on the axes of its ``space``, none twice and no more than ``trials``.
 
-    First the incumbent of the earlier phase's search of the same stage, then the points the submission enqueues, then
-    the incumbents of the plan's ancestors from the root on, where they lie inside the space. Random exponential search
-    has one: the earlier phase's incumbent or the initial point (paper, section 4.2).
+    First the incumbent of the earlier phase's search of the same stage, then the points the submission enqueues, even
+    where a range test has bounded the space below them, then the incumbents of the plan's ancestors from the root on
+    that lie inside it. Random exponential search has one: the earlier phase's incumbent or the initial point (paper,
+    section 4.2).
     """
     incumbent = [] if earlier is None else [Suggestion(fill(earlier, space), TrialOrigin.INCUMBENT)]
     if settings.sampler is Sampler.RANDOM_EXPONENTIAL:
         return tuple(incumbent or [Suggestion(settings.initial, TrialOrigin.ENQUEUED)])
-    inherited = (fill(point, space) for point in ancestors)
+    widest = shown_space(settings, stage)
+    enqueued, inherited = (
+        (fill(point, space) for point in settings.enqueue),
+        (fill(point, space) for point in ancestors),
+    )
     wanted = [
-        *incumbent,
-        *(Suggestion(fill(point, space), TrialOrigin.ENQUEUED) for point in settings.enqueue),
+        *(suggestion for suggestion in incumbent if widest.holds(suggestion.point)),
+        *(Suggestion(point, TrialOrigin.ENQUEUED) for point in enqueued if widest.holds(point)),
         *(Suggestion(point, TrialOrigin.INCUMBENT) for point in inherited if space.holds(point)),
     ]
     first: dict[Point, Suggestion] = {}

@@ -74,7 +74,9 @@ def _brief(standing: Standing) -> SearchBrief:
         sampler=settings.sampler,
         space=search.space,
         trials=search.budget,
-        start_points=start_points(settings, search.space, search.budget, standing.earlier, ancestors),
+        start_points=start_points(
+            settings, search.planned.stage, search.space, search.budget, standing.earlier, ancestors
+        ),
         initial=settings.initial,
     )
 

@@ -11,6 +11,7 @@ from service.domain.states import Sampler, Scheme, SearchState, TrialOrigin
 
 A, B, C, D = (Point(learning_rate, 0.01) for learning_rate in (0.001, 0.002, 0.003, 0.004))
 INITIAL = Point(1e-4, 1.0)
+STAGE = Stage((Conv(3, 4),), (1, 8, 8), (4, 8, 8))
 
 
 def settings(*enqueue: Point, sampler: Sampler = Sampler.AUTO) -> SearchSettings:
@@ -48,7 +49,7 @@ def test_a_search_that_spends_the_seconds_of_others_opens_when_all_of_them_have_
 
 
 def test_start_points_are_the_phase_before_then_the_enqueued_then_the_ancestors() -> None:
-    assert start_points(settings(A, B), DEFAULT_SPACE, 11, earlier=C, ancestors=[D]) == (
+    assert start_points(settings(A, B), STAGE, DEFAULT_SPACE, 11, earlier=C, ancestors=[D]) == (
         Suggestion(C, TrialOrigin.INCUMBENT),
         Suggestion(A, TrialOrigin.ENQUEUED),
         Suggestion(B, TrialOrigin.ENQUEUED),
@@ -57,33 +58,45 @@ def test_start_points_are_the_phase_before_then_the_enqueued_then_the_ancestors(
 
 
 def test_a_start_point_is_tried_once_and_within_the_budget() -> None:
-    points = start_points(settings(A, B), DEFAULT_SPACE, 3, earlier=B, ancestors=[A, C, C, D])
+    points = start_points(settings(A, B), STAGE, DEFAULT_SPACE, 3, earlier=B, ancestors=[A, C, C, D])
     assert [suggestion.point for suggestion in points] == [B, A, C]
-    assert start_points(settings(), DEFAULT_SPACE, 11) == ()
+    assert start_points(settings(), STAGE, DEFAULT_SPACE, 11) == ()
 
 
-def test_an_ancestor_outside_the_space_is_left_out_but_no_point_of_the_stage_itself() -> None:
-    far, narrow = Point(10.0, 0.01), Space(Interval(1e-4, 0.0015), DEFAULT_SPACE.regularization)
-    assert start_points(settings(), DEFAULT_SPACE, 11, ancestors=[far]) == ()
-    assert start_points(settings(B), narrow, 11, earlier=far, ancestors=[A, C]) == (
-        Suggestion(far, TrialOrigin.INCUMBENT),
+def test_an_ancestor_outside_the_space_is_left_out() -> None:
+    assert start_points(settings(), STAGE, DEFAULT_SPACE, 11, ancestors=[Point(10.0, 0.01)]) == ()
+
+
+def test_a_range_test_keeps_no_point_of_the_stage_itself_from_being_tried() -> None:
+    narrow = Space(Interval(1e-4, 0.0015), DEFAULT_SPACE.regularization)
+    assert start_points(settings(B), STAGE, narrow, 11, earlier=C, ancestors=[A, D]) == (
+        Suggestion(C, TrialOrigin.INCUMBENT),
         Suggestion(B, TrialOrigin.ENQUEUED),
         Suggestion(A, TrialOrigin.INCUMBENT),
     )
 
 
+def test_what_a_second_round_found_beyond_the_space_starts_the_next_phase() -> None:
+    found = Point(1.0, 0.01)
+    wider = replace(settings(), second_round=3)
+    points = start_points(wider, STAGE, DEFAULT_SPACE, 11, earlier=found)
+    assert points == (Suggestion(found, TrialOrigin.INCUMBENT),)
+
+
 def test_start_points_have_the_axes_of_the_stage() -> None:
-    stage = Stage((Conv(3, 4),), (1, 8, 8), (4, 8, 8))
     geometric = replace(settings(A), scheme=Scheme.GEOMETRIC)
-    space = stage_space(geometric, stage)
-    enqueued, inherited = start_points(geometric, space, 11, ancestors=[B])
+    space = stage_space(geometric, STAGE)
+    enqueued, inherited = start_points(geometric, STAGE, space, 11, ancestors=[B])
     assert enqueued.point.values == {**A.values, "learning_rate_factor": 1.0, "regularization_factor": 1.0}
     assert space.holds(inherited.point)
+    graded = replace(geometric, learning_rate_factor=Interval(1.5, 4.0))
+    # The same rate for every layer is no point of a space in which the factor is above one.
+    assert start_points(graded, STAGE, stage_space(graded, STAGE), 11) == ()
 
 
 def test_random_exponential_search_starts_at_one_point() -> None:
     exponential = settings(sampler=Sampler.RANDOM_EXPONENTIAL)
-    assert start_points(exponential, EXPONENTIAL_SPACE, 11, ancestors=[A]) == (
+    assert start_points(exponential, STAGE, EXPONENTIAL_SPACE, 11, ancestors=[A]) == (
         Suggestion(INITIAL, TrialOrigin.ENQUEUED),
     )
-    assert start_points(exponential, EXPONENTIAL_SPACE, 11, earlier=B) == (Suggestion(B, TrialOrigin.INCUMBENT),)
+    assert start_points(exponential, STAGE, EXPONENTIAL_SPACE, 11, earlier=B) == (Suggestion(B, TrialOrigin.INCUMBENT),)

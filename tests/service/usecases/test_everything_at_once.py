@@ -3,6 +3,9 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from typing import Any
+
+import pytest
 
 from service.domain.errors import Conflict, LeaseLost
 from service.domain.leasing import FailureReason
@@ -18,10 +21,11 @@ PATIENCE = 1000
 WORKERS = 6
 
 
-def test_every_task_ends_once(lab: Lab) -> None:
+@pytest.mark.parametrize("search", [{}, {"range_test": True, "second_round": 4, "confirm_seeds": 2}])
+def test_every_task_ends_once(lab: Lab, search: dict[str, Any]) -> None:
     """Any deadlock would surface as an error of the database."""
-    kept = lab.submit(TREE, seeds=[0, 1], phases=[{"epochs": 1, "trials": 8}])
-    shared = lab.submit(TREE, seeds=[0, 2], phases=[{"epochs": 1, "trials": 8}])
+    kept = lab.submit(TREE, seeds=[0, 1], phases=[{"epochs": 1, "trials": 8}], search=search)
+    shared = lab.submit(TREE, seeds=[0, 2], phases=[{"epochs": 1, "trials": 8}], search=search)
     over = Event()
 
     def work(number: int) -> None:
