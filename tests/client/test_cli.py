@@ -14,18 +14,7 @@ from client.exitcodes import ExitCode
 from contract.access import LoginCode, NewToken, TokenView, Version
 from contract.experiments import ExperimentPage, PresetView
 from contract.problems import Fault
-from tests.client.builders import (
-    EXPERIMENT,
-    NOON,
-    experiment,
-    identifier,
-    plan,
-    planned,
-    report,
-    search,
-    summary,
-    worker,
-)
+from tests.client.builders import EXPERIMENT, NOON, experiment, identifier, plan, report, search, summary, worker
 from tests.client.conftest import Cli
 from tests.http_server import TOKEN, Answer, FakeServer, problem
 
@@ -146,14 +135,6 @@ def test_a_plan_shows_the_tree_and_what_is_shared(cli: Cli, server: FakeServer) 
     assert "table-1: 2 variants, 2 stage searches instead of 3 without sharing, 1 known already" in lines
     assert "22 trials, 0 fits, 2 evaluations; 1.2 G multiply-adds" in lines
     assert "about 1 min 23 s on the workers now connected" in lines
-
-
-def test_a_plan_of_known_searches_only_says_so(cli: Cli, server: FakeServer) -> None:
-    server.on("POST /v1/plans", plan(searches=[planned("Conv-3-64", reused=True)], estimated_seconds=0.0))
-
-    assert cli("plan", "-", input="name: a").stdout.endswith(
-        "nothing new to train: every stage search exists already\n"
-    )
 
 
 @pytest.mark.parametrize(
