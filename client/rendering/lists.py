@@ -120,7 +120,9 @@ def plan_summary(plan: Plan) -> str:
         + (f", {reused} known already" if reused else ""),
         f"{work}; {amount(plan.multiply_adds)} multiply-adds",
     ]
-    if plan.estimated_seconds is not None:
+    if all(search.reused for search in plan.searches) and not plan.fits:
+        lines.append("nothing new to train: every stage search exists already")
+    elif plan.estimated_seconds is not None:
         lines.append(f"about {duration(plan.estimated_seconds)} on the workers now connected")
     return "\n".join(lines)
 

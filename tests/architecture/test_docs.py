@@ -4,9 +4,17 @@ import re
 from pathlib import Path
 from typing import get_args
 
+import pytest
+
+from client.console import report_error
+from client.errors import from_problem
 from client.exitcodes import ExitCode
-from contract.problems import ProblemType
-from service.api.problems import STATUS
+from contract.problems import Problem, ProblemType
+from service.api.problems import STATUS, of_error
+from service.api.submissions import read_submission, understand
+from service.domain.datasets import known
+from service.domain.errors import InvalidSubmission
+from service.domain.experiment import Dataset
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -27,3 +35,24 @@ def test_every_link_between_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_refusal_that_the_readme_shows_is_the_one_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (DOCS.parent / "README.md").read_text()
+    (submission,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    submission = submission.replace("Pool-2, Conv-3-32 ", "Pool-2, Conv-3 ")
+    submission += "search: {space: {learning_rate: {low: 0, high: 0.1}}}\n"
+
+    with pytest.raises(InvalidSubmission) as refused:
+        understand(read_submission(submission.encode(), "application/yaml"), cifar10)
+    report_error(from_problem(Problem.model_validate_json(bytes(of_error(refused.value).body))))
+
+    assert f"$ stagetune submit experiment.yaml\n{capsys.readouterr().err}```" in readme
+
+
+def cifar10(name: str) -> Dataset:
+    catalogued = known(name)
+    assert catalogued is not None
+    dataset = catalogued.dataset()
+    assert dataset is not None
+    return dataset

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from contract.access import LoginCode, NewToken, TokenView, Version
 from contract.experiments import ExperimentPage, PresetView
 from contract.problems import Fault
 from tests.client.builders import EXPERIMENT, NOON, experiment, identifier, plan, report, search, summary, worker
-from tests.client.conftest import Cli
+from tests.client.conftest import REPOSITORY, Cli
 from tests.http_server import TOKEN, Answer, FakeServer, problem
 
 ONE = f"GET /v1/experiments/{EXPERIMENT}"
@@ -160,6 +161,15 @@ def test_json_is_for_programs(cli: Cli, server: FakeServer, route: str, answer: 
     assert result.exit_code == 0
     assert json.loads(result.stdout)
     assert result.stderr == ""
+
+
+def test_heavy_libraries_are_loaded_by_those_who_need_them_alone() -> None:
+    code = (
+        "import sys, client.cli; print(*{'torch', 'matplotlib', 'numpy', 'fastapi'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+
+    assert run.stdout == "\n"
 
 
 def test_the_schema_needs_no_server() -> None:

@@ -69,7 +69,7 @@ def test_the_demo_prints_the_table_and_leaves_nothing(
     assert process.returncode == ExitCode.OK, errors
     assert "tiny: 2 variants, 3 stage searches" in output
     assert "A partial" in output
-    assert "A total minus A partial" in output
+    assert "A total − A partial" in output
     assert "where to look next" in errors
     assert started_by(tmp_path) == []
     assert not home_of(errors.splitlines()[0]).exists()

@@ -13,7 +13,7 @@ from client.exitcodes import ExitCode
 from contract.access import Readiness
 from tests.client.builders import worker
 from tests.client.conftest import Cli
-from tests.http_server import TOKEN, Answer, FakeServer
+from tests.http_server import TOKEN, Answer, FakeServer, problem
 
 
 class Became(BaseException):
@@ -49,7 +49,7 @@ def test_doctor_finds_what_is_here(cli: Cli, server: FakeServer) -> None:
     assert result.exit_code == 0
     assert findings["torch"]["level"] == "ok"
     assert "digits" in findings["data sets"]["detail"]
-    assert findings["token"]["detail"] == "accepted; 1 worker known"
+    assert (findings["token"]["detail"], findings["workers"]["detail"]) == ("accepted", "1 worker online")
 
 
 def test_doctor_tells_a_server_that_is_not_ready(cli: Cli, server: FakeServer) -> None:
@@ -59,7 +59,39 @@ def test_doctor_tells_a_server_that_is_not_ready(cli: Cli, server: FakeServer) -
 
     findings = {item["subject"]: item for item in json.loads(result.stdout)["findings"]}
     assert findings["server"]["level"] == "warning"
-    assert findings["server"]["detail"].endswith("database: down")
+    assert findings["server"]["detail"].endswith("database: down; its log says why")
+
+
+def doctored(subject: str) -> tuple[str, str]:
+    found = json.loads(CliRunner().invoke(app, ["doctor", "--json"]).stdout)["findings"]
+    (finding,) = (item for item in found if item["subject"] == subject)
+    return finding["level"], finding["detail"]
+
+
+@pytest.mark.usefixtures("environment")
+def test_doctor_says_what_to_do_about_workers_and_tokens(server: FakeServer) -> None:
+    server.on("GET /readyz", Readiness(ready=True, checks={}))
+    server.on(
+        "GET /v1/workers",
+        [worker(state="offline")],
+        problem(401, "unauthenticated", "this token is unknown"),
+        problem(403, "forbidden", "this needs a token of scope read"),
+    )
+
+    assert doctored("workers") == ("warning", "none online; `stagetune worker` starts one")
+    assert doctored("token") == (
+        "warning", "this token is unknown; give one by --token-file or STAGETUNE_TOKEN",
+    )  # fmt: skip
+    assert doctored("token") == ("ok", "accepted for other things: this needs a token of scope read")
+
+
+@pytest.mark.usefixtures("environment")
+def test_doctor_finds_what_the_server_would_refuse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STAGETUNE_DATABASE_URL", "mysql://x")
+    assert doctored("settings")[0] == "missing"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("STAGETUNE_HOME", str(tmp_path / "file"))
+    assert doctored("home")[1].endswith("cannot be written; set STAGETUNE_HOME to a folder that can")
 
 
 def test_doctor_fails_when_something_essential_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,11 +106,10 @@ function report(data) {
     accuracy(line, "training_accuracy"),
     accuracy(line, "validation_accuracy", line.published ? `paper ${percent(line.published.validation_accuracy)}` : ""),
     accuracy(line, "test_accuracy"),
-    lines("number", line, (stage) => String(stage.trials)),
     number(seconds(line.training_seconds)),
-    number(seconds(line.search_seconds), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null),
+    number(seconds(line.search_seconds), small(`${line.trials} trials`), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null),
     number(bytes(line.memory_bytes), line.analytic_memory_bytes ? small(`${bytes(line.analytic_memory_bytes)} analytic`) : null)));
-  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Trials", ">Training time", ">Search time", ">Memory"];
+  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Training time", ">Search time", ">Memory"];
   const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
   const points = (value) => [make("b", {}, signed(value.points)), ` (${signed(value.low)} to ${signed(value.high)})`];
   const difference = (line, first, second) => make("li", {},
