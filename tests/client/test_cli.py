@@ -164,9 +164,7 @@ def test_json_is_for_programs(cli: Cli, server: FakeServer, route: str, answer: 
 
 
 def test_heavy_libraries_are_loaded_by_those_who_need_them_alone() -> None:
-    code = (
-        "import sys, client.cli; print(*{'torch', 'matplotlib', 'numpy', 'fastapi'} & set(sys.modules))"
-    )
+    code = "import sys, client.cli; print(*{'torch', 'matplotlib', 'numpy', 'fastapi'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
 
     assert run.stdout == "\n"
