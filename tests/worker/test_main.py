@@ -74,15 +74,6 @@ def test_threads_come_from_the_environment_as_well(
     assert WorkerRegistration.model_validate_json(registered.body).info["threads"] == "1"
 
 
-def test_idle_threads_leave_the_cores_to_others() -> None:
-    program = "import os, worker; print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    said = subprocess.run(
-        [sys.executable, "-c", program], cwd=REPOSITORY, env=environment, capture_output=True, text=True
-    )
-    assert said.stdout == "PASSIVE\n"
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
