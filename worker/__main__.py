@@ -67,7 +67,7 @@ def _agent(options: argparse.Namespace) -> Agent:
 
 def _parser() -> argparse.ArgumentParser:
     home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
-    datasets, threads = os.environ.get("STAGETUNE_DATASETS"), os.environ.get("STAGETUNE_THREADS")
+    datasets, threads = os.environ.get("STAGETUNE_DATASETS"), os.environ.get("STAGETUNE_WORKER_THREADS")
     token_file = os.environ.get("STAGETUNE_TOKEN_FILE")
     parser = argparse.ArgumentParser(prog="python -m worker", description="A stagetune worker on one device.")
     parser.add_argument("--server", default=os.environ.get("STAGETUNE_SERVER", "http://127.0.0.1:8000"))

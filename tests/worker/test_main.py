@@ -64,7 +64,7 @@ def test_threads_come_from_the_environment_as_well(
     server: ProtocolServer, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = torch.get_num_threads()
-    monkeypatch.setenv("STAGETUNE_THREADS", "1")
+    monkeypatch.setenv("STAGETUNE_WORKER_THREADS", "1")
     try:
         assert start("--exit-when-idle") == 0
     finally:
