@@ -94,6 +94,18 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.add_column(
+        "search",
+        sa.Column(
+            "projected",
+            sa.Boolean(),
+            server_default="false",
+            nullable=False,
+            comment="whether Optuna has its study",
+        ),
+        schema=SCHEMA,
+    )
+    op.create_index("ix_search_unprojected", "search", ["id"], schema=SCHEMA, postgresql_where=sa.text("NOT projected"))
+    op.add_column(
         "trial",
         sa.Column(
             "more", postgresql.JSONB(), server_default="[]", nullable=False, comment="axes of the scheme: [name, value]"
@@ -159,7 +171,7 @@ def downgrade() -> None:
     op.drop_constraint("fk_task_candidate_id", "task", schema=SCHEMA, type_="foreignkey")
     op.drop_column("task", "candidate_id", schema=SCHEMA)
     op.drop_column("trial", "more", schema=SCHEMA)
-    for name in ("match_ids", "seconds", "space", "round", "seed"):
+    for name in ("projected", "match_ids", "seconds", "space", "round", "seed"):
         op.drop_column("search", name, schema=SCHEMA)
     op.add_column("experiment", sa.Column("seeds", sa.ARRAY(sa.Integer()), nullable=True), schema=SCHEMA)
     op.execute(

@@ -110,6 +110,7 @@ search = Table(
     Column("parent_id", UUID, ForeignKey("search.id")),
     Column("earlier_id", UUID, ForeignKey("search.id")),
     Column("incumbent_id", UUID, ForeignKey("trial.id", use_alter=True)),
+    Column("projected", Boolean, nullable=False, server_default="false", comment="whether Optuna has its study"),
     _moment("created_at", nullable=False),
     _moment("opened_at"),
     _moment("decided_at"),
@@ -118,6 +119,7 @@ search = Table(
     # A search that ended without an incumbent or was cancelled is no obstacle to trying again.
     Index("uq_search_key", "key", unique=True, postgresql_where=text("state IN ('waiting', 'open', 'decided')")),
     Index(None, "key"),
+    Index("ix_search_unprojected", "id", postgresql_where=text("NOT projected")),
     Index("ix_search_live", "state", postgresql_where=text("state IN ('waiting', 'open')")),
     Index(None, "parent_id"),
 )

@@ -145,10 +145,14 @@ def cancel_running(tx: Transaction, search: UUID) -> None:
 
 
 def unprojected(tx: Transaction, limit: int) -> list[UUID]:
-    """Searches with a trial whose present state Optuna's tables do not show."""
+    """Searches that Optuna's tables do not show, or a trial of theirs not in its present state."""
     return list(
         tx.execute(
-            "SELECT DISTINCT search_id FROM trial WHERE projected IS DISTINCT FROM state LIMIT :limit", {"limit": limit}
+            """
+            SELECT search_id FROM trial WHERE projected IS DISTINCT FROM state
+            UNION SELECT id FROM search WHERE NOT projected LIMIT :limit
+            """,
+            {"limit": limit},
         ).scalars()
     )
 
@@ -223,8 +227,9 @@ def measured(tx: Transaction, search: UUID) -> dict[int, MeasuredTrial]:
     }
 
 
-def mark_projected(tx: Transaction, shown: Iterable[ProjectedTrial]) -> None:
-    """Remember the states that were shown; a trial that has moved on since stays to be shown again."""
+def mark_projected(tx: Transaction, search: UUID, shown: Iterable[ProjectedTrial]) -> None:
+    """Remember that a search was shown, and its trials' states; one that has moved on since is shown again."""
+    tx.execute("UPDATE search SET projected = true WHERE id = :search AND NOT projected", {"search": search})
     pairs = [(UUID(item.id), str(item.state)) for item in shown]
     tx.execute(
         """

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def project_studies(store: Storage, show: Callable[[ProjectedStudy], object]) -> int:
-    """Show every search with a trial that has moved on since it was last shown, and return how many.
+    """Show every search that is new or has a trial that moved on since it was last shown, and return how many.
 
     A crash between showing and marking shows again, which ``show`` has to bear.
     """
@@ -54,4 +54,4 @@ def _project(store: Storage, search_id: UUID, show: Callable[[ProjectedStudy], o
         )
     )
     with store.transaction() as tx:
-        trials.mark_projected(tx, projected)
+        trials.mark_projected(tx, search_id, projected)

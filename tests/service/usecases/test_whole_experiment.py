@@ -105,6 +105,16 @@ def test_repeating_every_step_changes_nothing(lab: Lab) -> None:
     assert sorted(len(study.trials) for study in shown.values()) == [3, 3, 3]
 
 
+def test_every_search_has_its_study_from_the_first_pass_on(lab: Lab) -> None:
+    experiment = lab.submit(TREE)
+
+    assert lab.project() == 3
+
+    waiting = {search.name for search in get_experiment(lab.store, experiment).stage_searches}
+    assert {study.name for study in lab.shown} == waiting
+    assert lab.project() == 0
+
+
 def test_a_search_without_incumbent_is_dead_and_blocks_what_stands_on_it(lab: Lab) -> None:
     experiment = lab.submit(TREE, variants=[{"architecture": "B", "learning": "partial"}], seeds=[0, 7])
 
