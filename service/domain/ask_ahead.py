@@ -1,5 +1,6 @@
 """How far ahead of the workers trials are suggested: enough to keep them busy, and no guess that can wait."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import ceil
@@ -11,6 +12,7 @@ class OpenSearch:
 
     ``asked`` trials were suggested of ``budget``, ``pending`` of them are not finished. Suggestions with an ordinal
     below ``blind`` do not learn from results (start points, Sobol points), so nothing is lost by asking them early.
+    Of several experiments that stand on it, ``experiment`` is the one with the highest ``priority``.
     """
 
     key: str
@@ -18,6 +20,8 @@ class OpenSearch:
     asked: int
     pending: int
     blind: int = 0
+    experiment: str = ""
+    priority: int = 0
 
 
 def affordable(budget: int, finished: int, seconds: float | None, spent: float) -> int:
@@ -40,11 +44,20 @@ def searches_to_ask(searches: Iterable[OpenSearch], slots: int, workers: int, ot
 
     First every slot of the live workers gets a task; then one more a worker lies ready, so that a slot that becomes
     free need not wait. The latter only from searches that need no result they could still get: a lone search on one
-    slot is asked when its trial before has finished. Suggestions are spread over the searches with the fewest pending
-    trials, then in the order given. ``other_tasks`` are ready or leased fits and evaluations.
+    slot is asked when its trial before has finished. Higher priority comes first; among equals suggestions are spread
+    over the experiments, and in each over its searches, with the fewest pending trials, then in the order given.
+    ``other_tasks`` are ready or leased fits and evaluations.
     """
     open_now = list(searches)
     pending = other_tasks + sum(search.pending for search in open_now)
+    shares: Counter[str] = Counter()
+    for search in open_now:
+        shares[search.experiment] += search.pending
+
+    def turn(index: int) -> tuple[int, int, int, int]:
+        search = open_now[index]
+        return -search.priority, shares[search.experiment], search.pending, index
+
     chosen: list[str] = []
     while workers > 0 and pending < slots + workers:
         ahead = pending >= slots
@@ -55,8 +68,9 @@ def searches_to_ask(searches: Iterable[OpenSearch], slots: int, workers: int, ot
         ]
         if not candidates:
             break
-        index = min(candidates, key=lambda candidate: (open_now[candidate].pending, candidate))
+        index = min(candidates, key=turn)
         search = open_now[index]
+        shares[search.experiment] += 1
         open_now[index] = replace(search, asked=search.asked + 1, pending=search.pending + 1)
         chosen.append(search.key)
         pending += 1

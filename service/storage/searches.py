@@ -56,7 +56,10 @@ class SearchRow:
 
 @dataclass(frozen=True, slots=True)
 class OpenRow:
-    """An open search of a running experiment whose data set a live worker holds; what it may spend, what it has."""
+    """An open search of a running experiment whose data set a live worker holds; what it may spend, what it has.
+
+    Of several ``experiment`` is the one with the highest ``priority``, the oldest of equals.
+    """
 
     id: UUID
     key: str
@@ -65,6 +68,8 @@ class OpenRow:
     budget: int
     seconds: float | None
     spent: float
+    experiment: UUID
+    priority: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,8 +323,13 @@ def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
     """
     rows = tx.execute(
         f"""
-        SELECT s.id, s.key, counts.asked, counts.finished, s.budget, s.seconds, {SEARCH_SECONDS} AS spent
+        SELECT s.id, s.key, counts.asked, counts.finished, s.budget, s.seconds, {SEARCH_SECONDS} AS spent,
+               first.id AS experiment, first.priority
         FROM search s
+        CROSS JOIN LATERAL (
+            SELECT e.id, e.priority FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
+            WHERE es.search_id = s.id AND e.state = 'running' ORDER BY e.priority DESC, e.created_at, e.id LIMIT 1
+        ) first
         CROSS JOIN LATERAL (
             SELECT count(*) AS asked, count(*) FILTER (WHERE state <> 'running') AS finished
             FROM trial WHERE search_id = s.id
@@ -328,10 +338,6 @@ def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
           AND (s.spec #> '{{search,range_test}}' IS DISTINCT FROM 'true' OR EXISTS (
               SELECT FROM task WHERE search_id = s.id AND kind = 'range-test' AND state IN ('done', 'failed')
           ))
-          AND EXISTS (
-              SELECT FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
-              WHERE es.search_id = s.id AND e.state = 'running'
-          )
           AND EXISTS (
               SELECT FROM worker_dataset d JOIN worker w ON w.id = d.worker_id
               WHERE d.digest = s.dataset_digest AND w.departed_at IS NULL
@@ -342,7 +348,18 @@ def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
         {"alive": alive_seconds},
     )
     return [
-        OpenRow(row.id, row.key, row.asked, row.finished, row.budget, row.seconds, float(row.spent)) for row in rows
+        OpenRow(
+            id=row.id,
+            key=row.key,
+            asked=row.asked,
+            finished=row.finished,
+            budget=row.budget,
+            seconds=row.seconds,
+            spent=float(row.spent),
+            experiment=row.experiment,
+            priority=row.priority,
+        )
+        for row in rows
     ]
 
 

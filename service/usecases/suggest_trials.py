@@ -40,11 +40,13 @@ def suggest_trials(
     chosen = searches_to_ask(
         [
             OpenSearch(
-                row.key,
-                affordable(row.budget, row.finished, row.seconds, row.spent),
-                row.asked,
-                row.asked - row.finished,
-                blind(briefs[row.id]),
+                key=row.key,
+                budget=affordable(row.budget, row.finished, row.seconds, row.spent),
+                asked=row.asked,
+                pending=row.asked - row.finished,
+                blind=blind(briefs[row.id]),
+                experiment=str(row.experiment),
+                priority=row.priority,
             )
             for row in wanting
         ],

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,14 @@ def test_one_more_a_worker_lies_ready_from_another_search() -> None:
 def test_suggestions_are_spread_over_the_searches_with_the_fewest_pending_then_in_order() -> None:
     searches = [search("a", 5, 2), search("b"), search("c")]
     assert searches_to_ask(searches, slots=8, workers=2) == ("b", "c", "b", "c", "a", "b")
+
+
+def test_higher_priority_is_asked_first_and_equals_share() -> None:
+    old = [replace(search(key, blind=11), experiment="old") for key in "abc"]
+    new = replace(search("n", blind=11), experiment="new")
+    assert searches_to_ask([*old, new], slots=2, workers=2) == ("a", "n", "b", "n")
+    urgent = replace(new, priority=1)
+    assert searches_to_ask([*old, urgent], slots=2, workers=2) == ("n", "n", "n", "n")
 
 
 def test_a_spent_budget_is_not_exceeded() -> None:
