@@ -1,5 +1,6 @@
 """The report's notes: what a reader should know before believing a line of the table."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 
 from service.domain.comparisons import WITHIN_NOISE
@@ -91,9 +92,13 @@ def _dead(search: SearchFacts) -> Iterator[str]:
         if not search.tried:
             yield f"{search.name} never ran: a stage before it has no incumbent."
         else:
+            advice = " A narrower search.space may help." if search.diverged else ""
+            told = Counter(" ".join(trial.failure.split()) for trial in search.tried if trial.failure).most_common(1)
+            if told:
+                advice += f" Most failures say: {told[0][0][:FAILURE_LENGTH]}"
             yield (
                 f"{search.name} has no incumbent: of {len(search.tried)} trials {search.diverged} diverged, "
-                f"{search.failed} failed and {search.pruned} were pruned. A narrower search.space may help."
+                f"{search.failed} failed and {search.pruned} were pruned.{advice}"
             )
 
 

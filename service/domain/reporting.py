@@ -13,7 +13,7 @@ from service.domain.published import PublishedLine, published
 from service.domain.report import CurvePoint, PhaseLine, Report, StageLine, VariantLine
 from service.domain.report_notes import notes
 from service.domain.states import ExperimentState, SearchState, TrialOrigin
-from service.domain.statistics import Interval, falls_short, interval
+from service.domain.statistics import Interval, accuracy_interval, falls_short, interval
 from service.domain.trends import trends
 
 
@@ -89,9 +89,9 @@ def _variant(
         training_seconds=sum(training.seconds for training in trained) if trained else None,
         search_seconds=sum(search.search_seconds for search in searches),
         shared_seconds=sum(search.search_seconds for search in searches if users[search.id] > 1),
-        training_accuracy=interval([run.trainings[-1].training_accuracy for run in runs]),
-        validation_accuracy=interval(list(findings.validation.values())),
-        test_accuracy=interval(list(findings.test.values())),
+        training_accuracy=accuracy_interval([run.trainings[-1].training_accuracy for run in runs]),
+        validation_accuracy=accuracy_interval(list(findings.validation.values())),
+        test_accuracy=accuracy_interval(list(findings.test.values())),
         memory_bytes=_largest(trained, lambda training: training.memory_bytes),
         analytic_memory_bytes=_largest(trained, lambda training: training.analytic_memory_bytes),
         resident_bytes=_largest(trained, lambda training: training.resident_bytes),
@@ -194,4 +194,4 @@ def _curve(points: Sequence[CurvePoint], training: Training | None) -> tuple[Cur
 
 def _probed(runs: Sequence[Run], depth: int, what: Callable[[Probe], float]) -> Interval | None:
     probes = [run.evaluation.stages[depth : depth + 1] for run in runs if run.evaluation is not None]
-    return interval([what(probe) for found in probes for probe in found])
+    return accuracy_interval([what(probe) for found in probes for probe in found])

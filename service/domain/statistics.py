@@ -1,7 +1,7 @@
 """The statistics of the report: means over seeds, and how much of a difference chance explains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import fmean, stdev
 
@@ -51,6 +51,14 @@ def interval(values: Sequence[float]) -> Interval | None:
         return Interval(mean, None, None, tuple(values))
     half = _student_quantile(len(values)) * stdev(values) / sqrt(len(values))
     return Interval(mean, mean - half, mean + half, tuple(values))
+
+
+def accuracy_interval(accuracies: Sequence[float]) -> Interval | None:
+    """``interval`` of accuracies: what it says of values below 0 or above 1 is cut off."""
+    found = interval(accuracies)
+    if found is None or found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float], images: int) -> Difference | None:

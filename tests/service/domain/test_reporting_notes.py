@@ -31,6 +31,17 @@ def test_notes_warn_of_noise_dead_searches_and_lost_accuracy(spec: ExperimentSpe
     assert "cpu" not in notes
 
 
+def test_a_dead_search_says_what_most_failures_said_and_advises_by_the_cause(
+    spec: ExperimentSpec, searches: Facts
+) -> None:
+    total = next(iter(searches))
+    failed = [tried(None, failure="crashed: the disk is full")] * 2 + [tried(None, failure="lost")]
+    searches[total] = ended(searches[total], SearchState.DEAD, *failed)
+    (note,) = [note for note in tell(spec, searches).notes if "no incumbent: of 3" in note]
+    assert note.endswith("Most failures say: crashed: the disk is full")
+    assert "narrower" not in note
+
+
 def test_several_seeds_are_not_called_one(spec: ExperimentSpec, searches: Facts) -> None:
     spec = replace(spec, seeds=(0, 1))
     searches = {key: with_seeds(search, {0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.5}) for key, search in searches.items()}

@@ -1,6 +1,14 @@
 import pytest
 
-from service.domain.statistics import difference, difference_error, falls_short, holm, interval, sign_test
+from service.domain.statistics import (
+    accuracy_interval,
+    difference,
+    difference_error,
+    falls_short,
+    holm,
+    interval,
+    sign_test,
+)
 
 
 def test_the_interval_is_students() -> None:
@@ -86,3 +94,13 @@ def test_a_stage_falls_short_by_more_than_the_standard_error() -> None:
     assert falls_short(0.47, 0.5, 1_000)
     assert not falls_short(0.48, 0.5, 1_000)
     assert not falls_short(0.6, 0.5, 1_000)
+
+
+def test_an_interval_of_accuracies_ends_where_accuracies_do() -> None:
+    found = accuracy_interval([1.0, 0.9])
+    assert found is not None
+    assert (found.mean, found.high) == (0.95, 1.0)
+    assert found.low is not None
+    assert 0.0 <= found.low < 0.9
+    assert accuracy_interval([0.5]) == interval([0.5])
+    assert accuracy_interval([]) is None
