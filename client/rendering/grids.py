@@ -1,5 +1,6 @@
 """Tables of text that every format of a report writes in its own way: differences, and the paper's tables."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,12 +73,16 @@ def _difference(line: Gap | Lead) -> tuple[str, ...]:
 
 
 def _published(report: Report) -> Iterator[Grid]:
-    """The paper's Tables 2 and 3 in its layout, a column a network, ours below each of its figures."""
-    tables: dict[int, list[tuple[VariantLine, Published]]] = {}
+    """The paper's Tables 2 and 3 in its layout, a column a network, ours below each of its figures.
+
+    Two phases at the same epochs are two tables beside the same published one.
+    """
+    tables: dict[tuple[int, int], list[tuple[VariantLine, Published]]] = {}
     for line in report.variants:
         if line.published is not None:
-            tables.setdefault(line.published.table, []).append((line, line.published))
-    for number, pairs in sorted(tables.items()):
+            tables.setdefault((line.published.table, line.phase), []).append((line, line.published))
+    times = Counter(number for number, _ in tables)
+    for (number, phase), pairs in sorted(tables.items()):
         theirs: Sequence[tuple[str, Callable[[Published], str], Callable[[VariantLine], str]]] = (
             ("learning rate", lambda paper: _rates(paper.learning_rates), _learning_rates),
             ("regularization", lambda paper: _rates(paper.regularizations), _regularizations),
@@ -92,7 +97,8 @@ def _published(report: Report) -> Iterator[Grid]:
             rows.append(("", OURS, *(of_ours(line) for line, _ in pairs)))
         epochs = pairs[0][1].epochs
         yield Grid(
-            f"Table {number} of the paper ({plural(epochs, 'epoch')}) and ours",
+            f"Table {number} of the paper ({plural(epochs, 'epoch')}) and ours"
+            + (f", phase {phase + 1}" if times[number] > 1 else ""),
             ("result", "", *(label(line) for line, _ in pairs)),
             tuple(rows),
             texts=2,

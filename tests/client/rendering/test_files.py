@@ -47,6 +47,20 @@ def test_the_papers_tables_stand_beside_ours_in_its_layout() -> None:
     assert table[paper + 1].split()[:3] == ["ours", "0.510", "0.582"]
 
 
+def test_two_phases_at_the_same_epochs_are_two_tables_beside_the_same_published_one() -> None:
+    found = rich_report(phases=2)
+    again = [line.model_copy(update={"phase": 2}) for line in found.variants if line.phase == 1]
+
+    shown = write_text(found.model_copy(update={"variants": [*found.variants, *again]}))
+
+    headings = [line for line in shown.splitlines() if "of the paper" in line]
+    assert headings == [
+        "Table 2 of the paper (1 epoch) and ours",
+        "Table 3 of the paper (2 epochs) and ours, phase 2",
+        "Table 3 of the paper (2 epochs) and ours, phase 3",
+    ]
+
+
 def test_csv_carries_full_precision_and_keeps_formulas_from_running() -> None:
     rows = list(csv.DictReader(io.StringIO(write_csv(report()))))
 
