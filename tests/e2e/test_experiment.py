@@ -117,7 +117,7 @@ def test_a_data_set_of_ones_own_is_registered_and_searched(stack: Stack, databas
                     "name": "bright",
                     "dataset": {"name": "bright", "train": 200, "validation": 100},
                     "architectures": {"A": ["Conv-3-4 Pool-2", "Conv-1-4"]},
-                    "phases": [{"epochs": 2, "trials": 3}],
+                    "phases": [{"epochs": 8, "trials": 3}],
                 }
             )
         )
