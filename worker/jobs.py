@@ -156,7 +156,7 @@ class TorchExecutor:
             data=_use(work),
             recipe=Recipe(**work.recipe.model_dump()),
             point=_hyperparameters(work.hyperparameters),
-            budget=Budget(work.epochs, Limits(work.memory_limit, work.time_limit)),
+            budget=Budget(work.epochs, Limits(work.memory_limit, work.time_limit), work.pruned),
             seed=work.seed,
             segments=tuple(work.segments),
         )

@@ -225,6 +225,14 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
     if scheme is not Scheme.PER_STAGE and exponential:
         message = f"random-exponential draws one pair a stage, so scheme {scheme} gains nothing: take another sampler"
         faults.append(Fault("search.scheme", message))
+    factors = [
+        _factor(choice, f"{axis}_factor", default) for axis, default in zip(PARAMETERS, DEFAULT_FACTORS, strict=True)
+    ]
+    if scheme is Scheme.GEOMETRIC:
+        for axis, factor in zip(PARAMETERS, factors, strict=True):
+            if not factor.holds(1.0):
+                message = f"{factor.low:g} to {factor.high:g} leaves out 1, at which all layers are alike: widen it"
+                faults.append(Fault(f"search.space.{axis}_factor", message))
     return SearchSettings(
         sampler=sampler,
         space=space,
@@ -236,8 +244,8 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
         second_round=choice["second_round"],
         confirm_seeds=choice["confirm_seeds"],
         every_seed=choice["seeds"] == "each",
-        learning_rate_factor=_factor(choice, "learning_rate_factor", DEFAULT_FACTORS[0]),
-        regularization_factor=_factor(choice, "regularization_factor", DEFAULT_FACTORS[1]),
+        learning_rate_factor=factors[0],
+        regularization_factor=factors[1],
     )
 
 

@@ -85,9 +85,13 @@ def mixed_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def report_batches(batches: int, training: int, validation: int) -> set[int]:
-    """After which batches of an epoch to validate: its end, and quarters of it where that costs a few percent."""
-    reports = min(REPORTS_PER_EPOCH, max(1, int(0.15 * training / validation)), batches)
+def report_batches(batches: int, training: int, validation: int, pruned: bool = False) -> set[int]:
+    """After which batches of an epoch to validate: its end, and quarters of it where that costs a few percent.
+
+    A pruner that waits for the end of an epoch saves nothing: for it there are always quarters.
+    """
+    cheap = REPORTS_PER_EPOCH if pruned else max(1, int(0.15 * training / validation))
+    reports = min(REPORTS_PER_EPOCH, cheap, batches)
     return {math.ceil(batches * part / reports) for part in range(1, reports + 1)}
 
 
@@ -148,7 +152,7 @@ class StageTraining:
 
     def _train(self, on_progress: OnProgress) -> Ending:
         position = self.position
-        reports = report_batches(self.batches, len(self.train), len(self.validation))
+        reports = report_batches(self.batches, len(self.train), len(self.validation), self.budget.pruned)
         checks = sorted(reports.union(range(CHECK_STEPS, self.batches, CHECK_STEPS)))
         self.objective.train()
         while position.epoch < self.budget.epochs:

@@ -103,10 +103,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a training may go on."""
+    """How long a training may go on; ``pruned``: it may be ended early by what is measured on the way."""
 
     epochs: int
     limits: Limits = Limits()
+    pruned: bool = False
 
 
 class Command(StrEnum):

@@ -145,6 +145,10 @@ def test_reports_come_in_quarters_only_where_validation_is_cheap() -> None:
     assert report_batches(2, 100_000, 1) == {1, 2}
 
 
+def test_a_pruner_gets_quarters_whatever_they_cost() -> None:
+    assert report_batches(900, 45_000, 5_000, pruned=True) == {225, 450, 675, 900}
+
+
 def test_mixed_seeds_differ_in_every_part() -> None:
     assert len({mixed_seed("order", seed, epoch) for seed in range(10) for epoch in range(10)}) == 100
     assert 0 <= mixed_seed("a") < 2**63
