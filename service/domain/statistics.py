@@ -62,21 +62,26 @@ def accuracy_interval(accuracies: Sequence[float]) -> Interval | None:
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float], images: int) -> Difference | None:
-    """First minus second, accuracies by seed on ``images`` images, over the seeds that both have; None without any."""
+    """First minus second, accuracies by seed on ``images`` images, over the seeds that both have; None without any.
+
+    All seeds are tested on the same images, so that more seeds never tell more than these: the interval is Student's
+    over the seeds or that of the number of images, whichever is wider, and the p-value the larger one. ``method``
+    says which of the two is wider; with one seed only the images tell anything.
+    """
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None
     values = tuple(100 * (first[seed] - second[seed]) for seed in seeds)
     points = fmean(values)
+    one, other = (fmean(accuracies[seed] for seed in seeds) for accuracies in (first, second))
+    error = 100 * difference_error(one, other, images)
+    half, method = NORMAL_QUANTILE * error, "images"
+    p_value = float(2 * stats.norm.sf(abs(points) / error)) if error else float(points == 0)
     if max(values) - min(values) > NO_SPREAD:
-        error = stdev(values) / sqrt(len(values))
-        half, method = _student_quantile(len(values)) * error, "paired"
-        p_value = float(stats.ttest_1samp(values, 0.0).pvalue)
-    else:
-        one, other = (fmean(accuracies[seed] for seed in seeds) for accuracies in (first, second))
-        error = 100 * difference_error(one, other, images)
-        half, method = NORMAL_QUANTILE * error, "images"
-        p_value = float(2 * stats.norm.sf(abs(points) / error)) if error else float(points == 0)
+        p_value = max(p_value, float(stats.ttest_1samp(values, 0.0).pvalue))
+        paired = stdev(values) / sqrt(len(values))
+        if _student_quantile(len(values)) * paired >= half:
+            error, half, method = paired, _student_quantile(len(values)) * paired, "paired"
     return Difference(points, points - half, points + half, error, p_value, len(seeds), method, values)
 
 

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.domain.states import SearchState
+from service.domain.states import SearchState, TrialState
 from service.storage import Transaction, experiments, searches, tasks, trials
 
 
@@ -22,7 +22,9 @@ def end_infeasible(tx: Transaction, search: UUID) -> None:
     ``searches.lock_of_task`` comes first in the transaction.
     """
     limited = searches.get(tx, search).spec.limits.memory is not None
-    if limited and end_without_incumbent(tx, search, SearchState.INFEASIBLE):
+    # What fitted once fits: then a device was crowded, and the search keeps what it has.
+    fitted = any(trial.state is TrialState.COMPLETE for trial in trials.of_search(tx, search))
+    if limited and not fitted and end_without_incumbent(tx, search, SearchState.INFEASIBLE):
         tasks.cancel_of_search(tx, search)
         trials.cancel_running(tx, search)
 

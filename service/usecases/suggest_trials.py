@@ -79,7 +79,8 @@ def _brief(standing: Standing) -> SearchBrief:
         start_points=start_points(
             settings, search.planned.stage, search.space, search.budget, standing.earlier, ancestors
         ),
-        initial=settings.initial,
+        # Random exponential search goes on around what the earlier phase found, where it starts from that.
+        initial=standing.earlier or settings.initial,
     )
 
 

@@ -34,7 +34,7 @@ def test_the_error_of_a_difference_adds_both_variances() -> None:
 
 
 def test_a_difference_is_paired_over_the_seeds_that_both_have() -> None:
-    found = difference({0: 0.60, 1: 0.62, 2: 0.64, 3: 0.9}, {2: 0.61, 0: 0.59, 1: 0.60, 7: 0.1}, 1_000)
+    found = difference({0: 0.60, 1: 0.62, 2: 0.64, 3: 0.9}, {2: 0.61, 0: 0.59, 1: 0.60, 7: 0.1}, 100_000)
     assert found is not None
     assert (found.seeds, found.method) == (3, "paired")
     assert found.values == pytest.approx((1.0, 2.0, 3.0))
@@ -61,6 +61,17 @@ def test_seeds_without_any_spread_prove_nothing_by_themselves() -> None:
     assert found is not None
     assert (found.method, found.seeds) == ("images", 2)
     assert found.p_value > 0.7
+
+
+def test_seeds_that_agree_by_chance_do_not_outdo_the_images() -> None:
+    alike = difference({0: 0.6050, 1: 0.6050}, {0: 0.6, 1: 0.6}, 10_000)
+    nearly = difference({0: 0.6050, 1: 0.6051}, {0: 0.6, 1: 0.6}, 10_000)
+    assert alike is not None
+    assert nearly is not None
+    assert alike.p_value == pytest.approx(nearly.p_value, abs=0.01)
+    assert nearly.p_value > 0.4
+    assert nearly.method == "images"
+    assert nearly.low < 0 < nearly.high
 
 
 @pytest.mark.parametrize(("first", "second", "p_value"), [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0)])

@@ -9,7 +9,7 @@ import pytest
 
 from service.domain.errors import LeaseLost
 from service.domain.leasing import FailureReason
-from service.domain.states import ExperimentState
+from service.domain.states import ExperimentState, TaskKind
 from service.storage.tasks import LeasedTask
 from service.tuning.projection import StudyProjection
 from service.usecases.control_experiment import cancel_experiment
@@ -64,6 +64,19 @@ def test_without_a_limit_it_is_a_failed_trial_like_any_other(lab: Lab) -> None:
     lab.drive(experiment, worker)
     assert lab.state(experiment) is ExperimentState.FINISHED
     assert lab.rows("SELECT state FROM trial ORDER BY ordinal") == [("failed",), ("complete",), ("complete",)]
+
+
+def test_what_fitted_once_is_feasible_and_keeps_what_it_has(lab: Lab) -> None:
+    experiment, worker = lab.submit(limits=LIMIT), lab.worker()
+    lab.plan()
+    lab.finish(lab.take(worker))
+
+    lab.drive(
+        experiment, worker, lambda lease: run_out(lab, lease) if lease.kind is TaskKind.TRIAL else lab.finish(lease)
+    )
+
+    assert lab.value("SELECT state FROM search") == "decided"
+    assert lab.rows("SELECT state FROM trial ORDER BY ordinal") == [("complete",), ("failed",), ("failed",)]
 
 
 def test_other_searches_go_on(lab: Lab) -> None:

@@ -3,13 +3,17 @@
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from service.domain.layers import Stage
+from service.domain.plan import plan_experiment
+from service.domain.space import PastTrial, Point, SearchBrief, Suggestion
 from service.domain.states import ExperimentState, Learning, TaskKind
 from service.storage.tasks import LeasedTask
 from service.usecases.build_report import build_report
 from service.usecases.follow_experiment import follow_experiment
 from service.usecases.look_up import get_experiment, list_trials
-from tests.service.lab import TREE, Lab
+from tests.service.lab import TREE, Lab, suggest
 
 PHASES = [{"epochs": 1, "trials": 3}, {"epochs": 2, "trials": 2}]
 
@@ -113,6 +117,27 @@ def test_every_search_has_its_study_from_the_first_pass_on(lab: Lab) -> None:
     waiting = {search.name for search in get_experiment(lab.store, experiment).stage_searches}
     assert {study.name for study in lab.shown} == waiting
     assert lab.project() == 0
+
+
+def test_random_exponential_search_goes_on_around_the_earlier_phases_incumbent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centres: dict[str, Point] = {}
+
+    def remember(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion:
+        centres[brief.key] = brief.initial
+        return suggest(brief, past, ordinal)
+
+    monkeypatch.setattr("tests.service.lab.suggest", remember)
+    phases = [{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}, {"epochs": 2, "trials": 2, "start": "initial"}]
+    wishes: dict[str, Any] = {"phases": phases, "search": {"sampler": "random-exponential"}}
+    experiment = lab.submit(**wishes)
+
+    lab.drive(experiment, lab.worker())
+
+    keys = [line.path[0] for line in plan_experiment(lab.spec(lab.document(**wishes))).variants]
+    incumbent = get_experiment(lab.store, experiment).stage_searches[0].incumbent
+    assert [centres[key] for key in keys] == [Point(1e-4, 1.0), incumbent, Point(1e-4, 1.0)]
 
 
 def test_a_search_without_incumbent_is_dead_and_blocks_what_stands_on_it(lab: Lab) -> None:
