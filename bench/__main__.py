@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("epoch", "queue")
+NAMES = ("epoch", "queue", "variants")
 
 
 def main() -> None:
