@@ -34,7 +34,7 @@ from worker.stage_training import (
     train_stage,
 )
 from worker.stages import stage_of
-from worker.training.errors import Cancelled, ForeignState, OutOfMemory, Paused, TimeLimitExceeded
+from worker.training.errors import Cancelled, ForeignState, MemoryLimitExceeded, OutOfMemory, Paused, TimeLimitExceeded
 from worker.training.loop import Progress
 from worker.training.spec import Budget, Command, Ending, Hyperparameters, Limits, Recipe
 
@@ -88,7 +88,11 @@ class TorchExecutor:
         except Cancelled as error:
             self._snapshots.drop(lease.task)
             raise Stopped(control.told) from error
+        except MemoryLimitExceeded as error:
+            raise TaskFailed("memory-limit", str(error)) from error
         except OutOfMemory as error:
+            # The features kept here may be what is too much: the next attempt starts without them.
+            self._bench.features.clear()
             raise TaskFailed("out-of-memory", str(error)) from error
         except TimeLimitExceeded as error:
             raise TaskFailed("time-limit", str(error)) from error

@@ -11,7 +11,7 @@ from worker.control import Control, Stopped
 from worker.data import Dataset, open_dataset
 from worker.range_test import STEPS, SmoothedLoss, try_rates
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
-from worker.training.errors import OutOfMemory, TimeLimitExceeded
+from worker.training.errors import MemoryLimitExceeded, TimeLimitExceeded
 from worker.training.spec import Budget, Conv, Hyperparameters, Limits, Pool, Recipe, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -100,7 +100,7 @@ def test_a_later_stage_is_tried_on_the_features_of_its_prefix(digits: Dataset, b
 
 
 def test_limits_hold(digits: Dataset, bench: Workbench) -> None:
-    with pytest.raises(OutOfMemory, match="MiB"):
+    with pytest.raises(MemoryLimitExceeded, match="MiB"):
         try_rates(replace(JOB, budget=Budget(2, Limits(memory=10_000))), [1e-3], digits, bench, Control())
     with pytest.raises(TimeLimitExceeded, match="after 0 of 2 learning rates"):
         try_rates(replace(JOB, budget=Budget(2, Limits(time=0.0))), [1e-3, 1e-2], digits, bench, Control())

@@ -137,7 +137,10 @@ class StageTraining:
             self.position = restore_state(resume, self.objective, self.optimizer, self.identity)
 
     def run(self, on_progress: OnProgress = keep_going) -> TrainingResult:
-        """Train to the end of the budget. Raises Paused, Cancelled, OutOfMemory or TimeLimitExceeded."""
+        """Train to the end of the budget.
+
+        Raises Paused, Cancelled, OutOfMemory, MemoryLimitExceeded or TimeLimitExceeded.
+        """
         with reproducible(), typed_out_of_memory():
             started = time.perf_counter()
             memory = training_memory(
