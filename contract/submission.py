@@ -157,7 +157,8 @@ class SearchChoice(Strict):
     )
     pruner: Pruner = Field("none", description="ends trials that fall behind; start points and incumbents never")
     range_test: Flag = Field(
-        False, description="find the learning rate at which a stage diverges and search below it (Smith 2015)"
+        False,
+        description="find the learning rate at which a stage diverges or collapses and stay below (Smith 2017)",
     )
     second_round: Annotated[int, Field(ge=0, le=10_000), WHOLE] = Field(
         0, description="further trials, in a space a decade wider, for a stage below the accuracy of its prefix"

@@ -238,7 +238,7 @@ class EvaluationOutcome(Strict):
 
 
 class RangeOutcome(Strict):
-    """What a learning-rate range test brings back: a training loss for each rate it tried, null where it diverged."""
+    """What a learning-rate range test brings back: a training loss for each rate, null where that is too high."""
 
     outcome: Literal["ranged"]
     losses: Annotated[list[NonNegativeFloat | None], Field(min_length=1, max_length=1_000)]

@@ -1,15 +1,17 @@
 """Which learning rates a stage survives."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
 from worker.data import Dataset, open_dataset
-from worker.range_test import STEPS, SmoothedLoss, try_rates
+from worker.range_test import STEPS, SmoothedLoss, guessing_loss, try_rates
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
 from worker.training.errors import MemoryLimitExceeded, TimeLimitExceeded
 from worker.training.spec import Budget, Conv, Hyperparameters, Limits, Pool, Recipe, Stage
@@ -52,6 +54,39 @@ def test_higher_rates_learn_faster_until_one_diverges(digits: Dataset, bench: Wo
     assert good is not None
     assert low > middle > good > 0
     assert (wild, wilder) == (None, None)
+
+
+def test_a_rate_at_which_the_network_collapses_is_too_high(digits: Dataset, bench: Workbench) -> None:
+    """At a rate of 0.3 this network's ReLUs die: its loss is finite and that of guessing."""
+    job = replace(JOB, stage=Stage((Conv(3, 8), Conv(3, 8), Pool(2)), (1, 8, 8), (8, 4, 4)))
+
+    (collapsed,) = try_rates(job, [0.3], digits, bench, Control())
+    assert collapsed is not None
+    assert collapsed == pytest.approx(math.log(10), rel=0.1), "it neither diverged nor learned"
+
+    slow, good, *high = try_rates(job, [1e-5, 1e-2, 0.3, 0.5, 1e6], digits, bench, Control())
+    assert slow is not None
+    assert slow > math.log(10), "a rate that is too low to learn in so few steps is not too high"
+    assert good is not None
+    assert good < 1
+    assert high == [None, None, None]
+
+
+def test_without_labels_the_first_loss_is_what_must_be_beaten(digits: Dataset, bench: Workbench) -> None:
+    job = replace(JOB, recipe=replace(JOB.recipe, objective="reconstruction"))
+
+    slow, good, wild = try_rates(job, [1e-7, 1e-2, 1e6], digits, bench, Control())
+
+    assert slow is not None
+    assert good is not None
+    assert wild is None
+    assert slow > good
+
+
+def test_guessing_costs_the_entropy_of_the_classes() -> None:
+    assert guessing_loss(np.array([0, 1, 2, 3, 3, 2, 1, 0])) == pytest.approx(math.log(4))
+    assert guessing_loss(np.array([0, 0, 0, 2])) == pytest.approx(math.log(4) - 0.75 * math.log(3))
+    assert guessing_loss(np.array([1, 1])) == 0
 
 
 def test_nothing_is_tried_beyond_the_first_that_diverges(digits: Dataset, bench: Workbench) -> None:
