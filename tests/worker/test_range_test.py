@@ -10,7 +10,7 @@ import torch
 
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
-from worker.data import Dataset, open_dataset
+from worker.data import Dataset
 from worker.range_test import STEPS, SmoothedLoss, guessing_loss, try_rates
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
 from worker.training.errors import MemoryLimitExceeded, TimeLimitExceeded
@@ -22,11 +22,6 @@ CPU = torch.device("cpu")
 FIRST = Stage((Conv(3, 8), Pool(2)), (1, 8, 8), (8, 4, 4))
 SECOND = Stage((Conv(3, 8), Pool(2)), (8, 4, 4), (8, 2, 2))
 JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=10), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
 
 
 @pytest.fixture
