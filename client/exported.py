@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from client.errors import StagetuneError
 from contract.networks import Network
-from contract.tasks import ConvLayer, StageShape
+from contract.tasks import StageShape
+from worker.stages import stage_of
 from worker.training.device import autocast
 from worker.training.network import StageNetwork, place
-from worker.training.spec import Conv, Pool, Stage
 
 FORMAT = "stagetune-network-1"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -96,14 +96,6 @@ def load(folder: str | Path, precision: Precision | None = None) -> ExportedNetw
     for stage in stages:
         place(stage, CPU)
     return network.eval()
-
-
-def stage_of(shape: StageShape) -> Stage:
-    """A stage in the training room's words."""
-    layers = tuple(
-        Conv(layer.size, layer.filters) if isinstance(layer, ConvLayer) else Pool(layer.size) for layer in shape.layers
-    )
-    return Stage(layers, shape.input_shape, shape.output_shape, tuple(shape.norms))
 
 
 def _empty(shape: StageShape, config: Network) -> StageNetwork:

@@ -16,11 +16,12 @@ from torch import Tensor
 from client.api import Client
 from client.connection import stagetune_home
 from client.errors import BadUsage, StagetuneError
-from client.exported import CONFIG, CPU, FORMAT, WEIGHTS, ExportedNetwork, load, stage_of
+from client.exported import CONFIG, CPU, FORMAT, WEIGHTS, ExportedNetwork, load
 from client.rendering.card import Check, write_card
 from contract.networks import Network
 from worker.checkpoints import CheckpointError, unpack
 from worker.data import DataError, open_dataset
+from worker.stages import stage_of
 from worker.training.network import place
 
 CARD, ONNX = "README.md", "model.onnx"
@@ -46,6 +47,8 @@ class Export:
 def export(client: Client, description: Network, folder: Path, *, onnx: bool = True) -> Export:
     """Write the network into a folder; all of its files or, when anything does not agree, none.
 
+    Of an earlier export in the same folder nothing stays, a ``model.onnx`` neither.
+
     Raises DoesNotAgree, BadUsage for a folder that cannot be written, and what the client raises.
     """
     lacking = [name for name in ONNX_PACKAGES if find_spec(name) is None]
@@ -57,12 +60,24 @@ def export(client: Client, description: Network, folder: Path, *, onnx: bool = T
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".stagetune-", dir=folder) as made:
             check = _write(network, Path(made), pixels, kind, onnx=onnx)
-            files = sorted(path.name for path in Path(made).iterdir())
-            for name in files:
-                (Path(made) / name).replace(folder / name)
+            files = _move_in(Path(made), folder)
     except OSError as error:
         raise BadUsage(f"cannot write {folder}: {error.strerror or error}") from None
     return Export(folder, files, check)
+
+
+def _move_in(made: Path, folder: Path) -> list[str]:
+    """Put the files of a finished export into its folder, in place of those of an earlier one; their names.
+
+    ``config.json`` goes first and comes last: without it the folder is no export, wherever this was interrupted.
+    """
+    names = sorted(path.name for path in made.iterdir())
+    (folder / CONFIG).unlink(missing_ok=True)
+    for stale in {CARD, ONNX, WEIGHTS}.difference(names):
+        (folder / stale).unlink(missing_ok=True)
+    for name in sorted(names, key=CONFIG.__eq__):
+        (made / name).replace(folder / name)
+    return names
 
 
 def _assemble(client: Client, description: Network) -> ExportedNetwork:

@@ -113,11 +113,11 @@ class SpaceChoice(Strict):
 
     learning_rate: Range = Range(low=1e-4, high=0.2)
     regularization: Range = Range(low=1e-6, high=0.1)
-    learning_rate_factor: Range = Field(
-        Range(low=0.25, high=4), description="scheme geometric: from one layer to the next"
+    learning_rate_factor: Range | None = Field(
+        None, description="scheme geometric: from one layer to the next; default: 0.25..4"
     )
-    regularization_factor: Range = Field(
-        Range(low=0.1, high=10), description="scheme geometric: from one layer to the next"
+    regularization_factor: Range | None = Field(
+        None, description="scheme geometric: from one layer to the next; default: 0.1..10"
     )
 
 
@@ -148,16 +148,18 @@ class SearchChoice(Strict):
         None, description="default: 1e-4..0.2 and 1e-6..0.1; for random-exponential a wide space of its own"
     )
     enqueue: Annotated[list[Point], Field(max_length=100)] = []
-    initial: Point = Field(
-        Point(learning_rate=1e-4, regularization=1.0),
-        description="where random-exponential starts: every trial is initial x 10^N(0,1) (paper, section 4.2)",
+    initial: Point | None = Field(
+        None,
+        description="where random-exponential starts, by default at 1e-4 and 1: every trial is initial x 10^N(0,1) "
+        "(paper, section 4.2)",
     )
     scheme: Scheme = Field(
         "per-stage", description="one learning rate and regularization a stage, of every layer, or base x factor^layer"
     )
     pruner: Pruner = Field("none", description="ends trials that fall behind; start points and incumbents never")
     range_test: Flag = Field(
-        False, description="find the learning rate at which a stage diverges and search below it (Smith 2015)"
+        False,
+        description="find the learning rate at which a stage diverges or collapses and stay below (Smith 2017)",
     )
     second_round: Annotated[int, Field(ge=0, le=10_000), WHOLE] = Field(
         0, description="further trials, in a space a decade wider, for a stage below the accuracy of its prefix"

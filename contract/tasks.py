@@ -23,7 +23,9 @@ from contract.submission import Head, Objective, Point
 
 TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
 Command = Literal["continue", "prune", "pause", "cancel", "drain"]
-FailureReason = Literal["lost", "out-of-memory", "user-error", "preempted", "cancelled", "crashed", "time-limit"]
+FailureReason = Literal[
+    "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit"
+]
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, StringConstraints(max_length=64_000, pattern=r"^[^\x00]*$")]
 
@@ -236,7 +238,7 @@ class EvaluationOutcome(Strict):
 
 
 class RangeOutcome(Strict):
-    """What a learning-rate range test brings back: a training loss for each rate it tried, null where it diverged."""
+    """What a learning-rate range test brings back: a training loss for each rate, null where that is too high."""
 
     outcome: Literal["ranged"]
     losses: Annotated[list[NonNegativeFloat | None], Field(min_length=1, max_length=1_000)]

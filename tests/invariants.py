@@ -41,11 +41,11 @@ QUERIES = {
         SELECT t.id FROM stagetune.trial t JOIN stagetune.search s ON s.id = t.search_id
         WHERE s.state NOT IN ('waiting', 'open') AND t.state = 'running'
     """,
-    "a search was infeasible without a limit or a trial that ran out of memory": """
+    "a search was infeasible without a limit or a trial that was beyond it": """
         SELECT s.id FROM stagetune.search s
         WHERE s.state = 'infeasible' AND (s.spec #>> '{limits,memory}' IS NULL OR NOT EXISTS (
             SELECT FROM stagetune.trial t
-            WHERE t.search_id = s.id AND t.state = 'failed' AND t.failure LIKE 'out-of-memory%'
+            WHERE t.search_id = s.id AND t.state = 'failed' AND t.failure LIKE 'memory-limit%'
         ))
     """,
     "a trial was suggested before the range test of its search had ended": """

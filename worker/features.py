@@ -16,13 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 
 from worker.checkpoints import StageCheckpoint
 from worker.training.data import Source, TensorSource
-from worker.training.device import autocast, dtype_name, reproducible, synchronize, typed_out_of_memory
+from worker.training.device import autocast, dtype_name, free_bytes, reproducible, synchronize, typed_out_of_memory
 from worker.training.network import InputStatistics, StageNetwork, place
 
 BLOCK = 50
@@ -53,9 +52,7 @@ class Split:
 
 def storage_device_budget(device: torch.device) -> int:
     """The bytes that features may take by default: a share of what the device has free now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * MEMORY_SHARE)
-    return int(psutil.virtual_memory().available * MEMORY_SHARE)
+    return int(free_bytes(device) * MEMORY_SHARE)
 
 
 def feature_key(split: str, digests: Sequence[str], dtype: torch.dtype) -> str:

@@ -12,7 +12,7 @@ import torch
 from contract.base import Digest
 from contract.submission import Point
 from contract.tasks import Command as Told
-from contract.tasks import ConvLayer, Lease, StageShape, TaskWork
+from contract.tasks import Lease, StageShape, TaskWork
 from worker.agent import Finished
 from worker.checkpoints import CheckpointError, CheckpointStore
 from worker.control import Control, Stopped, TaskFailed
@@ -33,9 +33,10 @@ from worker.stage_training import (
     evaluate_chain,
     train_stage,
 )
-from worker.training.errors import Cancelled, ForeignState, OutOfMemory, Paused, TimeLimitExceeded
+from worker.stages import stage_of
+from worker.training.errors import Cancelled, ForeignState, MemoryLimitExceeded, OutOfMemory, Paused, TimeLimitExceeded
 from worker.training.loop import Progress
-from worker.training.spec import Budget, Command, Conv, Ending, Hyperparameters, Limits, Pool, Recipe, Stage
+from worker.training.spec import Budget, Command, Ending, Hyperparameters, Limits, Recipe
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,11 @@ class TorchExecutor:
         except Cancelled as error:
             self._snapshots.drop(lease.task)
             raise Stopped(control.told) from error
+        except MemoryLimitExceeded as error:
+            raise TaskFailed("memory-limit", str(error)) from error
         except OutOfMemory as error:
+            # The features kept here may be what is too much: the next attempt starts without them.
+            self._bench.features.clear()
             raise TaskFailed("out-of-memory", str(error)) from error
         except TimeLimitExceeded as error:
             raise TaskFailed("time-limit", str(error)) from error
@@ -151,7 +156,7 @@ class TorchExecutor:
 
     def _job(self, work: TaskWork) -> StageJob:
         return StageJob(
-            stage=_stage(work.stage),
+            stage=stage_of(work.stage),
             prefix=tuple(self._prefix(work)),
             data=_use(work),
             recipe=Recipe(**work.recipe.model_dump()),
@@ -174,7 +179,7 @@ class TorchExecutor:
             target = self._checkpoints.directory / f"{checkpoint}.safetensors"
             self._server.download(checkpoint, target)
             self._checkpoints.make_room(checkpoint)
-        return FrozenStage(_stage(stage), checkpoint)
+        return FrozenStage(stage_of(stage), checkpoint)
 
 
 def _watch(progress: Progress, control: Control) -> Command:
@@ -187,13 +192,6 @@ def _watch(progress: Progress, control: Control) -> Command:
 
 def _use(work: TaskWork) -> DataUse:
     return DataUse(work.dataset.train, work.dataset.validation, work.dataset.preprocessing)
-
-
-def _stage(shape: StageShape) -> Stage:
-    layers = tuple(
-        Conv(layer.size, layer.filters) if isinstance(layer, ConvLayer) else Pool(layer.size) for layer in shape.layers
-    )
-    return Stage(layers, shape.input_shape, shape.output_shape, tuple(shape.norms))
 
 
 def _hyperparameters(point: Point | None) -> Hyperparameters:

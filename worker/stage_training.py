@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -132,8 +131,8 @@ def train_stage(
 ) -> StageResult:
     """Train one stage on the frozen features of its prefix.
 
-    Raises DataError, CheckpointError, OutOfMemory, TimeLimitExceeded, Cancelled or Paused. ``resume`` is the state of a
-    paused training or a snapshot.
+    Raises DataError, CheckpointError, OutOfMemory, MemoryLimitExceeded, TimeLimitExceeded, Cancelled or Paused.
+    ``resume`` is the state of a paused training or a snapshot.
     """
     use, recipe = job.data, job.recipe
     splits = split_dataset(dataset.info, use.train, use.validation)
@@ -159,7 +158,7 @@ def train_stage(
         Labelled(inputs.validation, labels[splits.validation]),
         recipe,
         job.point,
-        _bounded(job.budget, bench.device),
+        job.budget,
         job.seed,
         resume,
         job.segments,
@@ -223,10 +222,3 @@ def evaluate_chain(
 def _check_chain(prefix: Sequence[Stage], stage: Stage) -> None:
     if prefix[-1].output_shape != stage.input_shape:
         raise CheckpointError(f"the prefix ends with {prefix[-1].output_shape}, the stage takes {stage.input_shape}")
-
-
-def _bounded(budget: Budget, device: torch.device) -> Budget:
-    """On the CPU, training beyond the free memory would end the worker instead of the training."""
-    if device.type != "cpu" or budget.limits.memory is not None:
-        return budget
-    return replace(budget, limits=replace(budget.limits, memory=psutil.virtual_memory().available))

@@ -10,6 +10,8 @@ from service.domain.states import Objective, Sampler, Scheme
 
 # Raise it whenever the same specification may train to something else than before: nothing older is reused then.
 TRAINING_VERSION = 2
+# The same for what a range test makes of a space, which concerns the searches that have one alone.
+RANGE_TEST_VERSION = 2
 VALUE = "validation-accuracy"
 FIRST_CONFIRMATION_SEED = 1_000_000
 
@@ -58,7 +60,7 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
             "scheme": str(settings.scheme),
             "factors": [asdict(factor) for factor in factors] if geometric else None,
             "pruner": str(settings.pruner),
-            "range test": settings.range_test,
+            "range test": settings.range_test and RANGE_TEST_VERSION,
             "second round": settings.second_round,
             "confirmation": confirmation_seeds(spec),
             "enqueue": [asdict(point) for point in settings.enqueue],

@@ -14,6 +14,7 @@ class FailureReason(StrEnum):
 
     LOST = "lost"
     OUT_OF_MEMORY = "out-of-memory"
+    MEMORY_LIMIT = "memory-limit"
     USER_ERROR = "user-error"
     PREEMPTED = "preempted"
     CANCELLED = "cancelled"
@@ -23,12 +24,12 @@ class FailureReason(StrEnum):
     @classmethod
     def strikes(cls) -> frozenset["FailureReason"]:
         """These may be the task's fault or bad luck: they are tried again, but not for ever."""
-        return frozenset({cls.LOST, cls.CRASHED})
+        return frozenset({cls.LOST, cls.CRASHED, cls.OUT_OF_MEMORY})
 
     @classmethod
     def final(cls) -> frozenset["FailureReason"]:
         """These would end the same way again."""
-        return frozenset({cls.OUT_OF_MEMORY, cls.USER_ERROR, cls.TIME_LIMIT})
+        return frozenset({cls.MEMORY_LIMIT, cls.USER_ERROR, cls.TIME_LIMIT})
 
 
 @dataclass(frozen=True, slots=True)

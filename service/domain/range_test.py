@@ -1,4 +1,4 @@
-"""The learning-rate range test: which rates it tries, and what their losses say about the space (Smith 2015)."""
+"""The learning-rate range test: which rates it tries, and what their losses say about the space (Smith 2017)."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -27,15 +27,15 @@ def middle(space: Space) -> Point:
 def bounded(space: Space, rates: Sequence[float], losses: Sequence[float | None]) -> Space:
     """The space with every layer's learning rate bounded by what a range test found.
 
-    ``losses`` belong to the ``rates``, None where the training diverged. The axis ends at the largest rate that did
-    not diverge, and starts no further than ``REACH`` below the one with the lowest loss. A test in which every rate
-    diverged says nothing.
+    ``losses`` belong to the ``rates``, None where the rate is too high: the training diverged, or collapsed to chance.
+    The axis ends at the largest rate that is not, and starts no further than ``REACH`` below the one with the lowest
+    loss. A test in which every rate is too high says nothing.
     """
     trained = [(loss, rate) for rate, loss in zip(rates, losses, strict=True) if loss is not None]
     if not trained:
         return space
     _, best = min(trained)
-    # When the lowest rate alone did not diverge, the axis still needs a length: the end lies somewhere below the next.
+    # When the lowest rate alone is not too high, the axis still needs a length: the end lies somewhere below the next.
     largest = max(rates[1], *(rate for _, rate in trained))
 
     def bound(name: str, axis: Interval) -> Interval:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from service.domain.comparisons import WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
+from service.domain.leasing import FailureReason
 from service.domain.report import Report, VariantLine
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
 from service.domain.statistics import NORMAL_QUANTILE, difference_error
@@ -80,9 +81,10 @@ def _hand_picked(report: Report) -> Iterator[str]:
 
 def _infeasible(search: SearchFacts, spec: ExperimentSpec) -> Iterator[str]:
     if search.state is SearchState.INFEASIBLE:
-        told = next((trial.failure for trial in search.tried if trial.failure), None)
+        failures = (trial.failure for trial in search.tried if trial.failure)
+        told = next((failure for failure in failures if failure.startswith(FailureReason.MEMORY_LIMIT)), None)
         limit = spec.limits.memory
-        what = "the device's memory" if limit is None else f"limits.memory, {limit / 2**20:,.1f} MiB"
+        what = "its memory limit" if limit is None else f"limits.memory, {limit / 2**20:,.1f} MiB"
         why = f" ({' '.join(told.split())[:FAILURE_LENGTH]})" if told else ""
         yield f"{search.name} is infeasible: no hyperparameters make it fit into {what}{why}."
 

@@ -64,6 +64,7 @@ class Space:
 
 
 DEFAULT_FACTORS = (Interval(0.25, 4.0), Interval(0.1, 10.0))
+DEFAULT_INITIAL = Point(1e-4, 1.0)
 DEFAULT_SPACE = Space(Interval(1e-4, 0.2), Interval(1e-6, 0.1))
 # Random exponential search is unbounded in the paper; a float needs some end, and this one is ten decades away.
 EXPONENTIAL_SPACE = Space(Interval(1e-14, 1e6), Interval(1e-10, 1e10))

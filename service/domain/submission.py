@@ -1,6 +1,6 @@
 """From a submission to an ExperimentSpec: defaults filled in, all faults found at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -18,8 +18,18 @@ from service.domain.experiment import (
 from service.domain.layers import Architecture, Layer
 from service.domain.notation import parse
 from service.domain.quantities import parse_duration, parse_size
+from service.domain.schemes import FACTOR
 from service.domain.shapes import parameters, resolve
-from service.domain.space import DEFAULT_FACTORS, DEFAULT_SPACE, EXPONENTIAL_SPACE, PARAMETERS, Interval, Point, Space
+from service.domain.space import (
+    DEFAULT_FACTORS,
+    DEFAULT_INITIAL,
+    DEFAULT_SPACE,
+    EXPONENTIAL_SPACE,
+    PARAMETERS,
+    Interval,
+    Point,
+    Space,
+)
 from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Scheme
 
 MAX_PARAMETERS = 10**10
@@ -41,6 +51,7 @@ def build_spec(document: Document, dataset: Dataset) -> ExperimentSpec:
         faults.append(Fault("training.batch_size", message))
     architectures = _architectures(document["architectures"], dataset, recipe.head, faults)
     variants = _variants(document, architectures, faults)
+    faults.extend(_recipe_for_nothing(recipe, variants))
     phases = tuple(
         Phase(phase["epochs"], phase["trials"], phase["start"] == "incumbents") for phase in document["phases"]
     )
@@ -201,11 +212,11 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
     if choice["space"] is not None:
         space = Space(_axis(choice["space"]["learning_rate"]), _axis(choice["space"]["regularization"]))
     for path, given in (("search.initial", choice["initial"]), *_numbered("search.enqueue", choice["enqueue"])):
-        if given["more"]:
+        if given is not None and given["more"]:
             message = "a start point is one learning rate and one regularization for the whole stage: leave it out"
             faults.append(Fault(f"{path}.more", message))
     enqueue = tuple(_point(point) for point in choice["enqueue"])
-    initial = _point(choice["initial"])
+    initial = DEFAULT_INITIAL if choice["initial"] is None else _point(choice["initial"])
     for index, point in enumerate(enqueue):
         faults.extend(_outside(point, space, f"search.enqueue[{index}]"))
         if point in enqueue[:index]:
@@ -222,17 +233,18 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
         message = f"{fewest.trials:,} trials cannot try the {len(enqueue):,} points of search.enqueue: raise it"
         faults.append(Fault(path, message))
     scheme = Scheme(choice["scheme"])
+    faults.extend(_search_for_nothing(choice, sampler, scheme))
     if scheme is not Scheme.PER_STAGE and exponential:
         message = f"random-exponential draws one pair a stage, so scheme {scheme} gains nothing: take another sampler"
         faults.append(Fault("search.scheme", message))
     factors = [
-        _factor(choice, f"{axis}_factor", default) for axis, default in zip(PARAMETERS, DEFAULT_FACTORS, strict=True)
+        _factor(choice, f"{axis}_{FACTOR}", default) for axis, default in zip(PARAMETERS, DEFAULT_FACTORS, strict=True)
     ]
     if scheme is Scheme.GEOMETRIC:
         for axis, factor in zip(PARAMETERS, factors, strict=True):
             if not factor.holds(1.0):
                 message = f"{factor.low:g} to {factor.high:g} leaves out 1, at which all layers are alike: widen it"
-                faults.append(Fault(f"search.space.{axis}_factor", message))
+                faults.append(Fault(f"search.space.{axis}_{FACTOR}", message))
     return SearchSettings(
         sampler=sampler,
         space=space,
@@ -249,8 +261,39 @@ def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) ->
     )
 
 
+def _search_for_nothing(choice: Document, sampler: Sampler, scheme: Scheme) -> list[Fault]:
+    """Keys that the sampler or the scheme has no use for."""
+    faults = []
+    if sampler is Sampler.RANDOM_EXPONENTIAL:
+        for key, otherwise in (("range_test", "bounds a space"), ("second_round", "widens a space")):
+            if choice[key]:
+                message = f"{otherwise}, and random-exponential draws around search.initial without one"
+                faults.append(Fault(f"search.{key}", f"{message}: leave it out, or take another sampler"))
+    elif choice["initial"] is not None:
+        message = f"is where random-exponential starts, and the sampler is {sampler}: put the point into search.enqueue"
+        faults.append(Fault("search.initial", f"{message}, or write sampler: random-exponential"))
+    if scheme is not Scheme.GEOMETRIC and choice["space"] is not None:
+        for axis in PARAMETERS:
+            if choice["space"][f"{axis}_{FACTOR}"] is not None:
+                message = f"belongs to the scheme geometric, and the scheme is {scheme}: leave it out"
+                faults.append(Fault(f"search.space.{axis}_{FACTOR}", f"{message}, or write scheme: geometric"))
+    return faults
+
+
+def _recipe_for_nothing(recipe: Recipe, variants: tuple[Variant, ...]) -> Iterator[Fault]:
+    """Parts of the recipe and of variants that have no use for each other."""
+    if recipe.objective is not Objective.CLASSIFICATION and not any(v.learning is Learning.PARTIAL for v in variants):
+        message = f"{recipe.objective} is for stages before the last, and no variant has any"
+        yield Fault("training.objective", f"{message}: add a partial one of an architecture with cuts, or leave it out")
+    for index, variant in enumerate(variants):
+        if variant.normalize_cuts and not recipe.standardize_inputs:
+            message = "gives total what partial's standardised inputs have, and training.standardize_inputs is false"
+            yield Fault(f"variants[{index}].normalize_cuts", f"{message}: change one of them")
+
+
 def _factor(choice: Document, axis: str, default: Interval) -> Interval:
-    return default if choice["space"] is None else _axis(choice["space"][axis])
+    space = choice["space"]
+    return default if space is None or space[axis] is None else _axis(space[axis])
 
 
 def _axis(choice: Document) -> Interval:

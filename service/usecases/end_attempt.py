@@ -42,6 +42,6 @@ def end_attempt(
             message=message,
             state=str(verdict.state),
         )
-    if task.kind is TaskKind.TRIAL and reason is FailureReason.OUT_OF_MEMORY:
+    if task.kind is TaskKind.TRIAL and reason is FailureReason.MEMORY_LIMIT:
         end_infeasible(tx, task.search_id)
     return verdict

@@ -17,12 +17,12 @@ def end_without_incumbent(tx: Transaction, search: UUID, state: SearchState) -> 
 
 
 def end_infeasible(tx: Transaction, search: UUID) -> None:
-    """A trial ran out of memory: where that is limited all others would as well, and the search ends at once.
+    """A trial takes more memory than its limit: all others would as well, and the search ends at once.
 
     ``searches.lock_of_task`` comes first in the transaction.
     """
     limited = searches.get(tx, search).spec.limits.memory is not None
-    # What fitted once fits: then a device was crowded, and the search keeps what it has.
+    # What fitted once fits: another kind of device measures otherwise, and the search keeps what it has.
     fitted = any(trial.state is TrialState.COMPLETE for trial in trials.of_search(tx, search))
     if limited and not fitted and end_without_incumbent(tx, search, SearchState.INFEASIBLE):
         tasks.cancel_of_search(tx, search)

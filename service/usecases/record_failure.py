@@ -32,14 +32,14 @@ def record_failure(
 ) -> FailureAccepted:
     """Offer the task again after a rest, or end it. Telling the same attempt's failure again changes nothing.
 
-    A trial that ran out of a limited memory ends its search with it: another one would need as much.
+    A trial beyond its memory limit ends its search with it: another one would need as much.
 
     Raises:
         LeaseLost: the attempt was superseded, or its task has ended otherwise.
         NotFound: there is no such task.
     """
     with store.transaction() as tx:
-        if reason is FailureReason.OUT_OF_MEMORY:
+        if reason is FailureReason.MEMORY_LIMIT:
             searches.lock_of_task(tx, task)
         row = tasks.get(tx, task, lock=True)
         told = tasks.attempt(tx, task, attempt)

@@ -196,6 +196,36 @@ def test_a_damaged_export_is_no_network(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("serving")
+def test_an_export_in_the_place_of_another_leaves_nothing_of_it(cli: Cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    cli(*ARGUMENTS, "-o", str(out))
+    assert (out / "model.onnx").exists()
+
+    told = json.loads(cli(*ARGUMENTS, "-o", str(out), "--no-onnx", "--json").stdout)
+
+    assert told["files"] == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in out.iterdir()) == [*told["files"], "notes.txt"]
+    load(out)
+
+
+@pytest.mark.usefixtures("serving")
+def test_half_of_an_export_is_no_network(cli: Cli, tmp_path: Path) -> None:
+    """Weights come after the card: what cannot take their place ends the export in its middle."""
+    cli(*ARGUMENTS, "-o", str(tmp_path), "--no-onnx")
+    (tmp_path / "model.safetensors").unlink()
+    (tmp_path / "model.safetensors").mkdir()
+
+    result = cli(*ARGUMENTS, "-o", str(tmp_path), "--no-onnx")
+
+    assert result.exit_code == ExitCode.USAGE
+    assert not (tmp_path / "config.json").exists()
+    with pytest.raises(NotAnExport):
+        load(tmp_path)
+
+
+@pytest.mark.usefixtures("serving")
 def test_pixels_of_another_shape_are_refused(cli: Cli, tmp_path: Path) -> None:
     cli(*ARGUMENTS, "-o", str(tmp_path), "--no-onnx")
 

@@ -1,9 +1,10 @@
-"""The server's side of the worker protocol, played over real HTTP, and the leases it hands out."""
+"""The server's side of the worker protocol, played over real HTTP, its leases, and a chain of trained stages."""
 
 import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,7 +25,11 @@ from contract.tasks import (
     TrainingOutcome,
 )
 from tests.http_server import NO_CONTENT, TOKEN, Answer, Call, FakeServer, problem
+from worker.checkpoints import CheckpointStore
 from worker.client import ServerClient
+from worker.data import Dataset, open_dataset
+from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
+from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
 
 VERBS = {
     "register": r"PUT /v1/worker/workers/[^/]+",
@@ -68,6 +73,12 @@ WORK: dict[str, Any] = {
     "seed": 0,
     "hyperparameters": {"learning_rate": 1e-2, "regularization": 5e-4},
 }
+
+USE = DataUse(1200, 237)
+CHAIN = (
+    Stage((Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4)),
+    Stage((Conv(3, 4), Pool(2)), (16, 4, 4), (4, 2, 2)),
+)
 
 
 def make_lease(kind: str = "trial", **work: Any) -> Lease:
@@ -198,6 +209,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> CheckpointStore:
+    return CheckpointStore(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="module")
+def chain(digits: Dataset, store: CheckpointStore) -> list[FrozenStage]:
+    """Two stages, trained on the digits one after the other; their checkpoints lie in ``store``."""
+    bench = Workbench(torch.device("cpu"), store)
+    job = StageJob(CHAIN[0], (), USE, Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
+    stages: list[FrozenStage] = []
+    for stage in CHAIN:
+        trained = train_stage(replace(job, stage=stage, prefix=tuple(stages)), digits, bench)
+        assert trained.checkpoint is not None
+        stages.append(FrozenStage(stage, store.put(trained.checkpoint)))
+    return stages
 
 
 @pytest.fixture

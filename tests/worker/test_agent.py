@@ -123,7 +123,7 @@ def test_the_log_of_a_failure_begins_with_its_own_attempt(server: ProtocolServer
     assert told_failure(server).log == "of this one"
 
 
-@pytest.mark.parametrize("reason", ["out-of-memory", "time-limit", "user-error", "crashed"])
+@pytest.mark.parametrize("reason", ["out-of-memory", "memory-limit", "time-limit", "user-error", "crashed"])
 def test_what_cannot_be_done_is_told_by_its_reason(server: ProtocolServer, work: Work, reason: FailureReason) -> None:
     def fail(_lease: Lease, _control: Control) -> Finished:
         raise TaskFailed(reason, "no image\nin \udcff.png")

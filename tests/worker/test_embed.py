@@ -1,6 +1,5 @@
 """Pictures of the features of every stage."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,38 +10,13 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped, TaskFailed
-from worker.data import Dataset, open_dataset
+from worker.data import Dataset
 from worker.embed import Values, embed_chain, picture, stratified
-from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
-from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
+from worker.stage_training import FrozenStage, Workbench
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-FIRST = Stage((Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
-SECOND = Stage((Conv(3, 4), Pool(2)), (16, 4, 4), (4, 2, 2))
-JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> CheckpointStore:
-    return CheckpointStore(tmp_path_factory.mktemp("checkpoints"))
-
-
-@pytest.fixture(scope="module")
-def chain(digits: Dataset, store: CheckpointStore) -> list[FrozenStage]:
-    bench = Workbench(CPU, store)
-    stages: list[FrozenStage] = []
-    for stage in (FIRST, SECOND):
-        trained = train_stage(replace(JOB, stage=stage, prefix=tuple(stages)), digits, bench)
-        assert trained.checkpoint is not None
-        stages.append(FrozenStage(stage, store.put(trained.checkpoint)))
-    return stages
 
 
 @pytest.fixture

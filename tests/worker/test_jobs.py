@@ -330,8 +330,17 @@ def test_limits_are_failures_of_their_own(executor: TorchExecutor, lease: Leases
     memory = failure(executor, lease(memory_limit=10_000))
     seconds = failure(executor, lease(time_limit=0.0))
 
-    assert (memory.reason, seconds.reason) == ("out-of-memory", "time-limit")
+    assert (memory.reason, seconds.reason) == ("memory-limit", "time-limit")
     assert "MiB" in str(memory)
+
+
+def test_a_machine_without_the_memory_is_not_the_limits_fault(executor: TorchExecutor, lease: Leases) -> None:
+    recipe = WORK["recipe"] | {"batch_size": 2**31 - 1}
+    for limit in (None, 2**60):
+        failed = failure(executor, lease(recipe=recipe, memory_limit=limit))
+
+        assert failed.reason == "out-of-memory"
+        assert "limits.memory" not in str(failed)
 
 
 def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Leases, digest: str) -> None:

@@ -7,43 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from tests.worker.conftest import USE
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
-from worker.data import DataError, Dataset, open_dataset
+from worker.data import DataError, Dataset
 from worker.probes import nearest_classes, probe_chain
-from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, evaluate_chain, train_stage
+from worker.stage_training import DataUse, FrozenStage, Workbench, evaluate_chain
 from worker.training.data import Labelled, TensorSource
 from worker.training.network import InputStatistics
-from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-USE = DataUse(1200, 237)
-FIRST = Stage((Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
-SECOND = Stage((Conv(3, 16), Pool(2)), (16, 4, 4), (16, 2, 2))
-JOB = StageJob(FIRST, (), USE, Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> CheckpointStore:
-    return CheckpointStore(tmp_path_factory.mktemp("checkpoints"))
-
-
-@pytest.fixture(scope="module")
-def chain(digits: Dataset, store: CheckpointStore) -> list[FrozenStage]:
-    bench = Workbench(CPU, store)
-    stages: list[FrozenStage] = []
-    for stage in (FIRST, SECOND):
-        trained = train_stage(replace(JOB, stage=stage, prefix=tuple(stages)), digits, bench)
-        assert trained.checkpoint is not None
-        stages.append(FrozenStage(stage, store.put(trained.checkpoint)))
-    return stages
 
 
 def points(*positions: float) -> TensorSource:

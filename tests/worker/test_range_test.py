@@ -1,17 +1,19 @@
 """Which learning rates a stage survives."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
-from worker.data import Dataset, open_dataset
-from worker.range_test import STEPS, SmoothedLoss, try_rates
+from worker.data import Dataset
+from worker.range_test import STEPS, SmoothedLoss, guessing_loss, try_rates
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
-from worker.training.errors import OutOfMemory, TimeLimitExceeded
+from worker.training.errors import MemoryLimitExceeded, TimeLimitExceeded
 from worker.training.spec import Budget, Conv, Hyperparameters, Limits, Pool, Recipe, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -20,11 +22,6 @@ CPU = torch.device("cpu")
 FIRST = Stage((Conv(3, 8), Pool(2)), (1, 8, 8), (8, 4, 4))
 SECOND = Stage((Conv(3, 8), Pool(2)), (8, 4, 4), (8, 2, 2))
 JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=10), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
 
 
 @pytest.fixture
@@ -52,6 +49,39 @@ def test_higher_rates_learn_faster_until_one_diverges(digits: Dataset, bench: Wo
     assert good is not None
     assert low > middle > good > 0
     assert (wild, wilder) == (None, None)
+
+
+def test_a_rate_at_which_the_network_collapses_is_too_high(digits: Dataset, bench: Workbench) -> None:
+    """At a rate of 0.3 this network's ReLUs die: its loss is finite and that of guessing."""
+    job = replace(JOB, stage=Stage((Conv(3, 8), Conv(3, 8), Pool(2)), (1, 8, 8), (8, 4, 4)))
+
+    (collapsed,) = try_rates(job, [0.3], digits, bench, Control())
+    assert collapsed is not None
+    assert collapsed == pytest.approx(math.log(10), rel=0.1), "it neither diverged nor learned"
+
+    slow, good, *high = try_rates(job, [1e-5, 1e-2, 0.3, 0.5, 1e6], digits, bench, Control())
+    assert slow is not None
+    assert slow > math.log(10), "a rate that is too low to learn in so few steps is not too high"
+    assert good is not None
+    assert good < 1
+    assert high == [None, None, None]
+
+
+def test_without_labels_the_first_loss_is_what_must_be_beaten(digits: Dataset, bench: Workbench) -> None:
+    job = replace(JOB, recipe=replace(JOB.recipe, objective="reconstruction"))
+
+    slow, good, wild = try_rates(job, [1e-7, 1e-2, 1e6], digits, bench, Control())
+
+    assert slow is not None
+    assert good is not None
+    assert wild is None
+    assert slow > good
+
+
+def test_guessing_costs_the_entropy_of_the_classes() -> None:
+    assert guessing_loss(np.array([0, 1, 2, 3, 3, 2, 1, 0])) == pytest.approx(math.log(4))
+    assert guessing_loss(np.array([0, 0, 0, 2])) == pytest.approx(math.log(4) - 0.75 * math.log(3))
+    assert guessing_loss(np.array([1, 1])) == 0
 
 
 def test_nothing_is_tried_beyond_the_first_that_diverges(digits: Dataset, bench: Workbench) -> None:
@@ -100,7 +130,7 @@ def test_a_later_stage_is_tried_on_the_features_of_its_prefix(digits: Dataset, b
 
 
 def test_limits_hold(digits: Dataset, bench: Workbench) -> None:
-    with pytest.raises(OutOfMemory, match="MiB"):
+    with pytest.raises(MemoryLimitExceeded, match="MiB"):
         try_rates(replace(JOB, budget=Budget(2, Limits(memory=10_000))), [1e-3], digits, bench, Control())
     with pytest.raises(TimeLimitExceeded, match="after 0 of 2 learning rates"):
         try_rates(replace(JOB, budget=Budget(2, Limits(time=0.0))), [1e-3, 1e-2], digits, bench, Control())

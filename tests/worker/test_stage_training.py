@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from worker.checkpoints import CheckpointError, CheckpointStore
-from worker.data import DataError, Dataset, open_dataset
+from worker.data import DataError, Dataset
 from worker.stage_training import DataUse, FrozenStage, StageJob, StageResult, Workbench, evaluate_chain, train_stage
 from worker.training.errors import Paused
 from worker.training.loop import Progress
@@ -16,11 +16,6 @@ FIRST = Stage((Conv(3, 16), Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
 SECOND = Stage((Conv(3, 16), Pool(2)), (16, 4, 4), (16, 2, 2))
 THIRD = Stage((Conv(3, 8),), (16, 2, 2), (8, 2, 2))
 JOB = StageJob(FIRST, (), DataUse(1200, 237), Recipe(batch_size=20), Hyperparameters(1e-2, 5e-4), Budget(2), seed=0)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return open_dataset("digits", tmp_path_factory.mktemp("home"), None)
 
 
 @pytest.fixture

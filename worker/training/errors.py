@@ -6,7 +6,11 @@ class TrainingError(Exception):
 
 
 class OutOfMemory(TrainingError):
-    """The training does not fit into the device's memory or into its memory limit."""
+    """The device has no memory left now; how much of it others have taken is not known."""
+
+
+class MemoryLimitExceeded(TrainingError):
+    """The training takes more memory than its limit, whatever the device has."""
 
 
 class TimeLimitExceeded(TrainingError):

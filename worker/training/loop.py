@@ -40,12 +40,17 @@ REPORTS_PER_EPOCH = 4
 
 @dataclass(frozen=True)
 class Progress:
-    """What a training tells while it runs. ``validation_accuracy`` is there only where it was measured."""
+    """What a training tells while it runs.
+
+    ``loss`` is the mean since the last time, ``first_loss`` that of the first batch, before any step.
+    ``validation_accuracy`` is there only where it was measured.
+    """
 
     step: int
     epoch: float
     fraction: float
     loss: float
+    first_loss: float
     validation_accuracy: float | None
     snapshot: Callable[[], bytes]
 
@@ -137,7 +142,10 @@ class StageTraining:
             self.position = restore_state(resume, self.objective, self.optimizer, self.identity)
 
     def run(self, on_progress: OnProgress = keep_going) -> TrainingResult:
-        """Train to the end of the budget. Raises Paused, Cancelled, OutOfMemory or TimeLimitExceeded."""
+        """Train to the end of the budget.
+
+        Raises Paused, Cancelled, OutOfMemory, MemoryLimitExceeded or TimeLimitExceeded.
+        """
         with reproducible(), typed_out_of_memory():
             started = time.perf_counter()
             memory = training_memory(
@@ -227,9 +235,10 @@ class StageTraining:
             )
 
     def _tell(self, on_progress: OnProgress, loss: float, measured: float | None) -> Command:
-        epochs = self._epochs()
+        epochs, first = self._epochs(), self.position.first_loss
+        assert first is not None, "steps come before progress"
         command = on_progress(
-            Progress(self.position.step, epochs, epochs / self.budget.epochs, loss, measured, self._snapshot)
+            Progress(self.position.step, epochs, epochs / self.budget.epochs, loss, first, measured, self._snapshot)
         )
         if command is Command.CANCEL:
             raise Cancelled("the training was cancelled")

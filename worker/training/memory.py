@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from worker.training.device import dtype_name, synchronize, typed_out_of_memory
-from worker.training.errors import OutOfMemory
+from worker.training.device import dtype_name, free_bytes, synchronize, typed_out_of_memory
+from worker.training.errors import MemoryLimitExceeded, OutOfMemory
 from worker.training.network import StageNetwork, place
 from worker.training.objectives import Objective, build_objective, gradients, training_step
 from worker.training.optimizer import build_optimizer
@@ -76,12 +76,14 @@ def training_memory(
 ) -> MemoryFigures:
     """The memory a training step of such a network takes; measuring also warms the kernels up.
 
-    Raises OutOfMemory if the device has not that much or if it is more than ``limit`` bytes.
+    Raises MemoryLimitExceeded if it is more than ``limit`` bytes, OutOfMemory if the device has not that much now.
     """
     mean_shape = tuple(network.input_mean.shape)
     step = Step(network.stage, network.classes, mean_shape, network.segments, recipe, batch_dtype, dtype, device)
     needed, activations = analytic_bytes(step)
     _refuse_beyond(limit, needed)
+    if device.type == "cpu":
+        _refuse_unless_free(needed, free_bytes(device))
     with typed_out_of_memory():
         peak, method = _measured(step)
     figures = MemoryFigures(peak or needed, method, needed, activations)
@@ -91,9 +93,18 @@ def training_memory(
 
 def _refuse_beyond(limit: int | None, needed: int) -> None:
     if limit is not None and needed > limit:
-        raise OutOfMemory(
+        raise MemoryLimitExceeded(
             f"training takes {needed / 2**20:.1f} MiB, allowed are {limit / 2**20:.1f} MiB; "
             "lower batch_size, cut the network into more stages, or raise limits.memory"
+        )
+
+
+def _refuse_unless_free(needed: int, free: int) -> None:
+    # Linux promises more memory than there is, and ends the worker instead of the training when it runs out.
+    if needed > free:
+        raise OutOfMemory(
+            f"training takes {needed / 2**20:.1f} MiB, the machine has {free / 2**20:.1f} MiB free; "
+            "stop what else runs there, or lower batch_size"
         )
 
 

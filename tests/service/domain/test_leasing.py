@@ -11,7 +11,7 @@ def test_reasons_are_those_of_the_wire() -> None:
     assert {str(reason) for reason in FailureReason} == set(get_args(tasks.FailureReason))
 
 
-@pytest.mark.parametrize("reason", [FailureReason.LOST, FailureReason.CRASHED])
+@pytest.mark.parametrize("reason", [FailureReason.LOST, FailureReason.CRASHED, FailureReason.OUT_OF_MEMORY])
 def test_three_strikes_in_a_row_make_a_dead_letter(reason: FailureReason) -> None:
     verdict = Verdict(TaskState.READY, 0)
     states = []
@@ -27,7 +27,7 @@ def test_a_preemption_is_no_strike() -> None:
 
 @pytest.mark.parametrize(
     "reason",
-    [FailureReason.OUT_OF_MEMORY, FailureReason.USER_ERROR, FailureReason.TIME_LIMIT],
+    [FailureReason.MEMORY_LIMIT, FailureReason.USER_ERROR, FailureReason.TIME_LIMIT],
 )
 def test_what_would_end_the_same_way_is_not_tried_again(reason: FailureReason) -> None:
     assert judge(reason, 0, 3).state is TaskState.FAILED

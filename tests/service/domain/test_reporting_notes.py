@@ -67,7 +67,7 @@ def test_notes_tell_what_the_search_cost_and_what_reuse_saved(spec: ExperimentSp
 def test_notes_say_why_a_search_is_infeasible_and_what_never_ran(understand: Understand) -> None:
     spec = understand(architectures={"A": ["Conv-3-8", "Pool-2"]}, limits={"memory": "8MiB"})
     total, first, second = searches = facts(plan_experiment(spec), [0.6, 0.5, 0.55])
-    told = tried(None, failure="out-of-memory: training takes 9.5 MiB,\nallowed are 8.0 MiB")
+    told = tried(None, failure="memory-limit: training takes 9.5 MiB,\nallowed are 8.0 MiB")
     searches[first] = ended(searches[first], SearchState.INFEASIBLE, told)
     searches[second] = ended(searches[second], SearchState.DEAD)
     report = tell(spec, searches)
@@ -75,7 +75,7 @@ def test_notes_say_why_a_search_is_infeasible_and_what_never_ran(understand: Und
     notes = "\n".join(report.notes)
     assert (
         f"{searches[first].name} is infeasible: no hyperparameters make it fit into limits.memory, 8.0 MiB "
-        "(out-of-memory: training takes 9.5 MiB, allowed are 8.0 MiB)."
+        "(memory-limit: training takes 9.5 MiB, allowed are 8.0 MiB)."
     ) in notes
     assert f"{searches[second].name} never ran: a stage before it has no incumbent." in notes
     assert searches[total].name not in notes

@@ -6,7 +6,7 @@ import pytest
 from contract.submission import DatasetChoice, Submission
 from service.domain.errors import InvalidSubmission
 from service.domain.experiment import Dataset, ExperimentSpec, Limits, Split, Variant
-from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Interval, Point
+from service.domain.space import DEFAULT_FACTORS, DEFAULT_SPACE, EXPONENTIAL_SPACE, Interval, Point
 from service.domain.states import Learning, Sampler
 from service.domain.submission import build_spec
 
@@ -155,6 +155,78 @@ def test_random_exponential_has_a_wide_space_and_one_start(understand: Understan
     }
     enqueue = [{"learning_rate": 1e-3, "regularization": 1}]
     assert faults(understand, search={"sampler": "random-exponential", "enqueue": enqueue}).keys() == {"search.enqueue"}
+
+
+INITIAL = {"initial": {"learning_rate": 1e-4, "regularization": 1}}
+
+
+@pytest.mark.parametrize(
+    ("search", "found"),
+    [
+        (
+            INITIAL,
+            {
+                "search.initial": "is where random-exponential starts, and the sampler is auto: put the point into "
+                "search.enqueue, or write sampler: random-exponential"
+            },
+        ),
+        (
+            {"space": {"learning_rate_factor": {"low": 0.25, "high": 4}}, "scheme": "per-layer"},
+            {
+                "search.space.learning_rate_factor": "belongs to the scheme geometric, and the scheme is per-layer: "
+                "leave it out, or write scheme: geometric"
+            },
+        ),
+        (
+            {"space": {"regularization_factor": {"low": 0.5, "high": 4}}},
+            {
+                "search.space.regularization_factor": "belongs to the scheme geometric, and the scheme is per-stage: "
+                "leave it out, or write scheme: geometric"
+            },
+        ),
+        (
+            {"sampler": "random-exponential", "range_test": True, "second_round": 3},
+            {
+                "search.range_test": "bounds a space, and random-exponential draws around search.initial without one: "
+                "leave it out, or take another sampler",
+                "search.second_round": "widens a space, and random-exponential draws around search.initial without "
+                "one: leave it out, or take another sampler",
+            },
+        ),
+    ],
+)
+def test_what_a_search_has_no_use_for_is_refused(
+    understand: Understand, search: dict[str, Any], found: dict[str, str]
+) -> None:
+    assert faults(understand, architectures=TWO, search=search) == found
+
+
+def test_what_a_search_has_a_use_for_is_taken(understand: Understand) -> None:
+    exponential = {"sampler": "random-exponential", "range_test": False, "second_round": 0} | INITIAL
+    assert understand(search=exponential).search.initial == Point(1e-4, 1.0)
+    factors = understand(search={"scheme": "geometric", "space": {"learning_rate_factor": {"low": 0.5, "high": 2}}})
+    assert factors.search.learning_rate_factor == Interval(0.5, 2.0)
+    assert factors.search.regularization_factor == DEFAULT_FACTORS[1]
+
+
+@pytest.mark.parametrize(
+    "wishes", [{"architectures": ONE}, {"architectures": TWO, "variants": [{"architecture": "A", "learning": "total"}]}]
+)
+def test_an_objective_without_a_stage_before_the_last_is_refused(understand: Understand, wishes: Any) -> None:
+    assert faults(understand, **wishes, training={"objective": "contrastive"}) == {
+        "training.objective": "contrastive is for stages before the last, and no variant has any: add a partial one of "
+        "an architecture with cuts, or leave it out"
+    }
+
+
+def test_a_normalisation_that_partial_has_not_is_refused(understand: Understand) -> None:
+    variants = [{"architecture": "A", "learning": "partial"}, {"architecture": "A", "learning": "total"}]
+    variants[1] |= {"normalize_cuts": True}  # type: ignore[dict-item]
+    found = faults(understand, architectures=TWO, variants=variants, training={"standardize_inputs": False})
+    assert found == {
+        "variants[1].normalize_cuts": "gives total what partial's standardised inputs have, and "
+        "training.standardize_inputs is false: change one of them"
+    }
 
 
 def test_a_space_of_ones_own_is_taken(understand: Understand) -> None:

@@ -1,4 +1,4 @@
-"""A trial that runs out of a limited memory ends its search."""
+"""A trial that takes more memory than its limit ends its search; one on a crowded device is tried again."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -25,8 +25,8 @@ LIMIT = {"memory": "1GiB"}
 PARTIAL = [{"architecture": "B", "learning": "partial"}]
 
 
-def run_out(lab: Lab, lease: LeasedTask) -> FailureAccepted:
-    return record_failure(lab.store, lease.task, lease.attempt, FailureReason.OUT_OF_MEMORY, STRIKES, message="2 GiB")
+def exceed(lab: Lab, lease: LeasedTask) -> FailureAccepted:
+    return record_failure(lab.store, lease.task, lease.attempt, FailureReason.MEMORY_LIMIT, STRIKES, message="2 GiB")
 
 
 def events(lab: Lab, experiment: UUID) -> list[str]:
@@ -38,7 +38,7 @@ def test_the_first_one_ends_the_search_and_all_that_stands_on_it(lab: Lab) -> No
     lab.plan()
     first, second = lab.take(worker), lab.take(worker)
 
-    assert run_out(lab, first).state == "failed"
+    assert exceed(lab, first).state == "failed"
 
     assert lab.rows("SELECT state, parent_id IS NULL FROM search ORDER BY 2 DESC") == [
         ("infeasible", True),
@@ -49,7 +49,7 @@ def test_the_first_one_ends_the_search_and_all_that_stands_on_it(lab: Lab) -> No
     assert renew_lease(lab.store, never, second.task, second.attempt, LEASE).command is Command.CANCEL
     with pytest.raises(LeaseLost):
         lab.finish(second)
-    assert run_out(lab, first).state == "failed"
+    assert exceed(lab, first).state == "failed"
     assert lab.lease(worker) is None
     lab.plan()
     assert lab.state(experiment) is ExperimentState.FAILED
@@ -60,7 +60,7 @@ def test_the_first_one_ends_the_search_and_all_that_stands_on_it(lab: Lab) -> No
 def test_without_a_limit_it_is_a_failed_trial_like_any_other(lab: Lab) -> None:
     experiment, worker = lab.submit(), lab.worker()
     lab.plan()
-    run_out(lab, lab.take(worker))
+    exceed(lab, lab.take(worker))
     lab.drive(experiment, worker)
     assert lab.state(experiment) is ExperimentState.FINISHED
     assert lab.rows("SELECT state FROM trial ORDER BY ordinal") == [("failed",), ("complete",), ("complete",)]
@@ -72,7 +72,7 @@ def test_what_fitted_once_is_feasible_and_keeps_what_it_has(lab: Lab) -> None:
     lab.finish(lab.take(worker))
 
     lab.drive(
-        experiment, worker, lambda lease: run_out(lab, lease) if lease.kind is TaskKind.TRIAL else lab.finish(lease)
+        experiment, worker, lambda lease: exceed(lab, lease) if lease.kind is TaskKind.TRIAL else lab.finish(lease)
     )
 
     assert lab.value("SELECT state FROM search") == "decided"
@@ -85,7 +85,7 @@ def test_other_searches_go_on(lab: Lab) -> None:
 
     def work(lease: LeasedTask) -> None:
         if len(lease.work.stage.layers) == 3:
-            run_out(lab, lease)
+            exceed(lab, lease)
         else:
             lab.finish(lease)
 
@@ -100,11 +100,37 @@ def test_other_searches_go_on(lab: Lab) -> None:
 
 def test_a_later_experiment_may_try_again(lab: Lab) -> None:
     worker = lab.worker()
-    lab.drive(lab.submit(limits=LIMIT), worker, lambda lease: run_out(lab, lease))
+    lab.drive(lab.submit(limits=LIMIT), worker, lambda lease: exceed(lab, lease))
     again = lab.submit(limits=LIMIT)
     lab.drive(again, worker)
     assert lab.state(again) is ExperimentState.FINISHED
     assert lab.rows("SELECT state FROM search ORDER BY created_at") == [("infeasible",), ("decided",)]
+
+
+@pytest.mark.parametrize("limits", [{}, LIMIT])
+def test_a_crowded_device_is_no_verdict_on_the_search(lab: Lab, limits: dict[str, str]) -> None:
+    """Memory that others have taken is tried again like a crash, and after three strikes that trial alone fails."""
+    experiment, worker = lab.submit(limits=limits), lab.worker()
+    crowded: list[UUID] = []
+
+    def work(lease: LeasedTask) -> None:
+        if lease.task in crowded or not crowded:
+            crowded.append(lease.task)
+            reason = FailureReason.OUT_OF_MEMORY
+            record_failure(lab.store, lease.task, lease.attempt, reason, STRIKES, message="2 GiB")
+            lab.run("UPDATE task SET not_before = now() WHERE id = :id", id=lease.task)
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, worker, work)
+
+    assert len(crowded) == STRIKES
+    assert lab.rows("SELECT state, failure FROM trial ORDER BY ordinal") == [
+        ("failed", "out-of-memory: 2 GiB"),
+        ("complete", None),
+        ("complete", None),
+    ]
+    assert (lab.value("SELECT state FROM search"), lab.state(experiment)) == ("decided", ExperimentState.FINISHED)
 
 
 @pytest.mark.parametrize("turn", range(5))
@@ -119,7 +145,7 @@ def test_everybody_at_once_does_not_lock_each_other_out(lab: Lab, database_url: 
     def ends(lease: LeasedTask) -> None:
         start.wait()
         with suppress(LeaseLost):
-            run_out(lab, lease)
+            exceed(lab, lease)
 
     def cancels() -> None:
         start.wait()

@@ -61,7 +61,7 @@ def test_every_search_has_one_on_its_own_prefix_and_it_is_charged_to_it(lab: Lab
     assert set(seconds.values()) == {4.0 + 3 * 3.0}
 
 
-@pytest.mark.parametrize("reason", [FailureReason.USER_ERROR, FailureReason.OUT_OF_MEMORY])
+@pytest.mark.parametrize("reason", [FailureReason.USER_ERROR, FailureReason.MEMORY_LIMIT])
 def test_a_failed_one_leaves_the_space_as_it_was(lab: Lab, reason: FailureReason) -> None:
     experiment = lab.submit(search=RANGE_TEST, limits={"memory": "1GiB"})
 

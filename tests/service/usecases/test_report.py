@@ -125,11 +125,11 @@ def test_an_infeasible_search_says_what_its_worker_said(lab: Lab) -> None:
     experiment = lab.submit(limits={"memory": "1MiB"})
     lab.worker()
     lab.plan()
-    lab.run("UPDATE trial SET state = 'failed', finished_at = now(), failure = 'out-of-memory: it takes 2 MiB'")
+    lab.run("UPDATE trial SET state = 'failed', finished_at = now(), failure = 'memory-limit: it takes 2 MiB'")
     lab.run("UPDATE search SET state = 'infeasible'")
     report = build_report(lab.store, experiment)
     assert report.variants[0].state == "infeasible"
-    assert any(note.endswith("limits.memory, 1.0 MiB (out-of-memory: it takes 2 MiB).") for note in report.notes)
+    assert any(note.endswith("limits.memory, 1.0 MiB (memory-limit: it takes 2 MiB).") for note in report.notes)
 
 
 def test_a_report_takes_as_many_statements_however_large_the_experiment(lab: Lab, finished: UUID) -> None:

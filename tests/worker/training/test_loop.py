@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from worker.training.errors import Cancelled, ForeignState, OutOfMemory, Paused, TimeLimitExceeded
+from worker.training.errors import Cancelled, ForeignState, MemoryLimitExceeded, OutOfMemory, Paused, TimeLimitExceeded
 from worker.training.loop import Progress, StageTraining, mixed_seed, report_batches
 from worker.training.spec import Budget, Command, Ending, Hyperparameters, Limits, Recipe
 
@@ -125,7 +125,7 @@ def test_divergence_is_an_outcome_at_chance_accuracy(make_training: MakeTraining
 
 
 def test_more_memory_than_allowed_is_a_typed_failure(make_training: MakeTraining) -> None:
-    with pytest.raises(OutOfMemory, match=r"limits\.memory"):
+    with pytest.raises(MemoryLimitExceeded, match=r"limits\.memory"):
         make_training(budget=Budget(1, Limits(memory=10_000))).run()
 
 

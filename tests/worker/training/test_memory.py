@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from worker.training.errors import OutOfMemory
+from worker.training.errors import MemoryLimitExceeded, OutOfMemory
 from worker.training.memory import CPU_METHOD, training_memory
 from worker.training.network import InputStatistics, build_network
 from worker.training.spec import Conv, Objective, Pool, Recipe, Stage
@@ -44,8 +44,15 @@ def test_the_analytic_figure_knows_heads_and_objectives(head: str, objective: Ob
 
 def test_what_a_step_would_take_is_refused_before_it_is_taken() -> None:
     network = build_network(STAGE, 10, "linear", "he", 0, InputStatistics.identity(3))
-    with pytest.raises(OutOfMemory, match=r"limits\.memory"):
+    with pytest.raises(MemoryLimitExceeded, match=r"limits\.memory"):
         training_memory(network, Recipe(batch_size=10**9), torch.uint8, torch.float32, CPU, 1 << 40)
+
+
+def test_what_the_machine_has_not_is_refused_without_a_word_of_the_limit() -> None:
+    network = build_network(STAGE, 10, "linear", "he", 0, InputStatistics.identity(3))
+    for limit in (None, 1 << 62):
+        with pytest.raises(OutOfMemory, match=r"the machine has .* MiB free"):
+            training_memory(network, Recipe(batch_size=10**9), torch.uint8, torch.float32, CPU, limit)
 
 
 def test_looking_at_memory_draws_nothing() -> None:
