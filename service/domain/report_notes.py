@@ -8,7 +8,7 @@ from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
 from service.domain.report import Report, VariantLine
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
-from service.domain.statistics import NORMAL_QUANTILE, difference_error
+from service.domain.statistics import noise
 
 FAILURE_LENGTH = 300
 
@@ -39,7 +39,7 @@ def _noise(spec: ExperimentSpec, report: Report) -> Iterator[str]:
     if best is None:
         return
     images = spec.split.validation
-    points = 100 * NORMAL_QUANTILE * difference_error(best, best, images)
+    points = 100 * noise(best, best, images)
     if len(spec.seeds) == 1:
         yield (
             f"One seed only: with {images:,} validation images, differences under {points:.1f} points are noise, "
@@ -79,12 +79,15 @@ def _hand_picked(report: Report) -> Iterator[str]:
 
 
 def _infeasible(search: SearchFacts, spec: ExperimentSpec) -> Iterator[str]:
-    if search.state is SearchState.INFEASIBLE:
+    limit = spec.limits.memory
+    # Without a limit no search is infeasible.
+    if search.state is SearchState.INFEASIBLE and limit is not None:
         told = next((trial.failure for trial in search.tried if trial.failure), None)
-        limit = spec.limits.memory
-        what = "the device's memory" if limit is None else f"limits.memory, {limit / 2**20:,.1f} MiB"
         why = f" ({' '.join(told.split())[:FAILURE_LENGTH]})" if told else ""
-        yield f"{search.name} is infeasible: no hyperparameters make it fit into {what}{why}."
+        yield (
+            f"{search.name} is infeasible: no hyperparameters make it fit into limits.memory, "
+            f"{limit / 2**20:,.1f} MiB{why}."
+        )
 
 
 def _dead(search: SearchFacts) -> Iterator[str]:

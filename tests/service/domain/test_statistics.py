@@ -7,6 +7,7 @@ from service.domain.statistics import (
     falls_short,
     holm,
     interval,
+    noise,
     sign_test,
 )
 
@@ -100,10 +101,11 @@ def test_the_sign_test_is_two_sided() -> None:
     assert sign_test(0, 0) is None
 
 
-def test_a_stage_falls_short_by_more_than_the_standard_error() -> None:
-    # Standard error sqrt(0.5 / 1000) = 0.0224.
-    assert falls_short(0.47, 0.5, 1_000)
-    assert not falls_short(0.48, 0.5, 1_000)
+def test_a_stage_falls_short_by_more_than_the_noise() -> None:
+    # Standard error sqrt(0.5 / 1000) = 0.0224, noise 1.96 times that.
+    assert noise(0.5, 0.5, 1_000) == pytest.approx(0.0438, abs=1e-4)
+    assert falls_short(0.455, 0.5, 1_000)
+    assert not falls_short(0.457, 0.5, 1_000)
     assert not falls_short(0.6, 0.5, 1_000)
 
 
