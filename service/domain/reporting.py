@@ -9,7 +9,7 @@ from service.domain.comparisons import compare
 from service.domain.experiment import ExperimentSpec, Variant
 from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
 from service.domain.plan import PlannedVariant
-from service.domain.published import PublishedLine, published
+from service.domain.published import PublishedLine, follows_protocol, published
 from service.domain.report import CurvePoint, PhaseLine, Report, StageLine, VariantLine
 from service.domain.report_notes import notes
 from service.domain.states import ExperimentState, SearchState, TrialOrigin
@@ -125,9 +125,7 @@ def _allowed(searches: Sequence[SearchFacts]) -> float | None:
 def _published(planned: PlannedVariant, spec: ExperimentSpec, epochs: int) -> PublishedLine | None:
     """The paper's line of a variant; what else than its protocol an experiment follows is not to be held against it."""
     variant = planned.variant
-    if (spec.dataset.name, spec.split.preprocessing) != ("cifar10", "mean-image"):
-        return None
-    if variant != Variant(variant.architecture, variant.learning):
+    if not follows_protocol(spec) or variant != Variant(variant.architecture, variant.learning):
         return None
     stages = next(item.stages for item in spec.architectures if item.name == variant.architecture)
     return published(stages, variant.learning, epochs)
