@@ -179,6 +179,9 @@ class StageLine(Lenient):
     best_so_far: list[BestSoFar] = []
     head_test_accuracy: Interval | None = Field(None, description="of the stage's own head on the test set")
     knn_test_accuracy: Interval | None = Field(None, description="of nearest neighbours on the stage's features")
+    confirmed_accuracy: float | None = Field(
+        None, description="validation accuracy, mean over its own seed and those that confirmed it; null unless any did"
+    )
 
 
 class Published(Lenient):

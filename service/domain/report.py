@@ -58,6 +58,7 @@ class StageLine:
     best_so_far: tuple[BestSoFar, ...]
     head_test_accuracy: Interval | None
     knn_test_accuracy: Interval | None
+    confirmed_accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from service.domain.comparisons import WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
-from service.domain.report import Report, VariantLine
+from service.domain.report import Report, StageLine, VariantLine
+from service.domain.search import CANDIDATES
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
 from service.domain.statistics import noise
 
@@ -45,7 +46,19 @@ def _noise(spec: ExperimentSpec, report: Report) -> Iterator[str]:
             f"One seed only: with {images:,} validation images, differences under {points:.1f} points are noise, "
             "and what another seed would change comes on top."
         )
-    yield "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
+    if len(spec.seeds) > 1 and not spec.search.every_seed:
+        seed = spec.seeds[0]
+        yield (
+            f"The search ran on the first seed, {seed}, only: intervals and p-values hold for the hyperparameters that "
+            "this one search chose, and leave out what another search would have chosen."
+        )
+        highest = f"one of the {CANDIDATES} highest" if spec.search.confirm_seeds else "the highest"
+        yield (
+            f"The validation accuracy of seed {seed} is {highest} of its trials and optimistic, more so than those of "
+            "the other seeds; nothing was selected on test accuracies."
+        )
+    else:
+        yield "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
 
 
 def _comparisons(report: Report) -> Iterator[str]:
@@ -110,9 +123,16 @@ def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
         if stage.stagnating:
             yield (
-                f"{_place(line, spec)}: stage {number} reaches {stage.validation_accuracy:.3f}, less than the "
-                f"{before.validation_accuracy:.3f} of the stage it stands on. More trials may help."
+                f"{_place(line, spec)}: stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of "
+                "the stage it stands on. More trials may help."
             )
+
+
+def _reached(stage: StageLine) -> str:
+    """What the stage was judged by."""
+    if stage.confirmed_accuracy is not None:
+        return f"{stage.confirmed_accuracy:.3f} (mean with the seeds that confirmed it)"
+    return f"{stage.validation_accuracy:.3f}"
 
 
 def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:

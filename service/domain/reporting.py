@@ -165,7 +165,7 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         state=search.state,
         epochs=search.epochs,
         origin=search.chosen.origin if search.chosen else None,
-        stagnating=depth > 0 and _stagnates(path[depth - 1].incumbent, training, spec.split.validation),
+        stagnating=depth > 0 and _stagnates(path[depth - 1], search, spec.split.validation),
         second_round=search.second_round,
         activation_bytes=training.activation_bytes if training else None,
         saved_seconds=search.saved_seconds,
@@ -173,13 +173,14 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         best_so_far=search.best_so_far,
         head_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.head_accuracy),
         knn_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.knn_accuracy),
+        confirmed_accuracy=search.accuracy if search.confirmations else None,
     )
 
 
-def _stagnates(prefix: Training | None, training: Training | None, images: int) -> bool:
-    if prefix is None or training is None:
-        return False
-    return falls_short(training.validation_accuracy, prefix.validation_accuracy, images)
+def _stagnates(prefix: SearchFacts, search: SearchFacts, images: int) -> bool:
+    """Whether a stage is below its prefix by more than the noise, both by what they were chosen by."""
+    before, here = prefix.accuracy, search.accuracy
+    return before is not None and here is not None and falls_short(here, before, images)
 
 
 def _curve(points: Sequence[CurvePoint], training: Training | None) -> tuple[CurvePoint, ...]:

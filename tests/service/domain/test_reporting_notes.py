@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,53 @@ def test_several_seeds_are_not_called_one(spec: ExperimentSpec, searches: Facts)
     spec = replace(spec, seeds=(0, 1))
     searches = {key: with_seeds(search, {0: 0.5, 1: 0.6}, {0: 0.5, 1: 0.5}) for key, search in searches.items()}
     assert not any("One seed only" in note for note in tell(spec, searches).notes)
+
+
+def test_a_search_on_the_first_of_several_seeds_is_said_to_bound_what_intervals_mean(understand: Understand) -> None:
+    def told(**wishes: Any) -> tuple[str, ...]:
+        spec = understand(architectures={"A": ["Conv-3-8"]}, **wishes)
+        return tell(spec, facts(plan_experiment(spec), [0.5])).notes
+
+    optimistic = "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
+    notes = told()
+    assert optimistic in notes
+    assert not any("first seed" in note for note in notes)
+    notes = told(seeds=[3, 4])
+    assert any(
+        note.startswith("The search ran on the first seed, 3, only: intervals and p-values hold for") for note in notes
+    )
+    assert (
+        "The validation accuracy of seed 3 is the highest of its trials and optimistic, more so than those of the other "
+        "seeds; nothing was selected on test accuracies."
+    ) in notes
+    assert optimistic not in notes
+    notes = told(seeds=[3, 4], search={"confirm_seeds": 1})
+    assert any("is one of the 2 highest of its trials" in note for note in notes)
+
+
+def test_a_search_on_each_seed_is_not_said_to_have_run_on_the_first(understand: Understand) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8"]}, seeds=[0, 5], search={"seeds": "each"})
+    notes = tell(spec, facts(plan_experiment(spec), [0.5, 0.6])).notes
+    assert not any("first seed" in note for note in notes)
+    assert any(note.startswith("Validation accuracies chose") for note in notes)
+
+
+def test_a_confirmed_stage_is_judged_by_its_mean(spec: ExperimentSpec, searches: Facts) -> None:
+    _, first, second = searches
+    searches[first] = replace(searches[first], incumbent=training(0.60), confirmations=(0.50, 0.52))
+    searches[second] = replace(searches[second], incumbent=training(0.53), confirmations=(0.53, 0.53))
+    report = tell(spec, searches)
+    before, stage = next(line for line in report.variants if line.label == "A partial").stages
+    assert before.confirmed_accuracy == pytest.approx(0.54)
+    assert stage.confirmed_accuracy == pytest.approx(0.53)
+    assert not stage.stagnating
+    searches[second] = replace(searches[second], confirmations=(0.40, 0.40))
+    notes = "\n".join(tell(spec, searches).notes)
+    assert (
+        "A partial: stage 2 reaches 0.443 (mean with the seeds that confirmed it), less than the 0.540 (mean with the "
+        "seeds that confirmed it) of the stage it stands on. More trials may help."
+    ) in notes
+    assert report.variants[0].stages[0].confirmed_accuracy is None
 
 
 def test_notes_tell_what_the_search_cost_and_what_reuse_saved(spec: ExperimentSpec, searches: Facts) -> None:

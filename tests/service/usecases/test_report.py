@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from contract import experiments
+from service.domain.identity import FIRST_CONFIRMATION_SEED
 from service.domain.report import CurvePoint, Report
 from service.domain.states import TaskKind
 from service.storage.tasks import LeasedTask
@@ -112,6 +113,29 @@ def test_range_tests_and_confirmations_belong_to_the_search_and_not_to_the_fits(
     line = partial(build_report(lab.store, finished))
     assert [stage.search_seconds for stage in line.stages] == [9.0, 29.0]
     assert (line.search_seconds, line.confirmation_seconds, line.fit_seconds) == (38.0, 10.0, 6.0)
+
+
+def test_a_confirmed_incumbent_tells_the_mean_it_was_chosen_by(lab: Lab) -> None:
+    experiment = lab.submit(search={"confirm_seeds": 2})
+    values = iter([0.62, 0.61, 0.3])
+
+    def work(lease: LeasedTask) -> None:
+        if lease.kind is TaskKind.TRIAL:
+            lab.finish(lease, next(values))
+        elif lease.kind is TaskKind.FIT:
+            first = lease.work.seed == FIRST_CONFIRMATION_SEED
+            lab.finish(lease, 0.6, "complete" if first or " trial 1 " in lease.label else "diverged")
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, lab.worker(), work)
+    (stage,) = build_report(lab.store, experiment).variants[0].stages
+    assert stage.validation_accuracy == 0.61
+    assert stage.confirmed_accuracy == pytest.approx((0.61 + 0.6 + 0.6) / 3)
+    # Had the other one been chosen, what diverged would have counted at chance.
+    lab.run("UPDATE search SET incumbent_id = (SELECT id FROM trial WHERE ordinal = 0)")
+    (stage,) = build_report(lab.store, experiment).variants[0].stages
+    assert stage.confirmed_accuracy == pytest.approx((0.62 + 0.6 + 0.1) / 3)
 
 
 def test_rounds_and_allowed_seconds_are_those_of_the_search(lab: Lab, finished: UUID) -> None:
