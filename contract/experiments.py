@@ -91,7 +91,8 @@ class SearchView(Lenient):
     failed: int
     best_accuracy: float | None
     incumbent: Point | None
-    reused: bool
+    reused: bool = Field(description="decided before the experiment was submitted")
+    shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
 
 
 class Experiment(ExperimentSummary):
@@ -167,7 +168,7 @@ class StageLine(Lenient):
     diverged: int
     failed: int
     search_seconds: float = Field(description="of all attempts: trials, range test, confirmations with other seeds")
-    reused: bool
+    reused: bool = Field(description="decided before the experiment was submitted")
     state: SearchState = "decided"
     epochs: int = Field(0, description="of each of its trainings")
     origin: str | None = Field(None, description="of the incumbent: enqueued, incumbent, sobol, model, random")
@@ -182,6 +183,7 @@ class StageLine(Lenient):
     confirmed_accuracy: float | None = Field(
         None, description="validation accuracy, mean over its own seed and those that confirmed it; null unless any did"
     )
+    shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
 
 
 class Published(Lenient):
@@ -336,7 +338,7 @@ class Report(Lenient):
     gaps: list[Gap]
     searches: int
     stage_trainings_without_sharing: int
-    reused_searches: int
+    reused_searches: int = Field(description="decided before the experiment was submitted")
     wall_seconds: float | None
     notes: list[str]
     phases: list[PhaseLine] = []
@@ -351,6 +353,7 @@ class Report(Lenient):
     decided_searches: int = 0
     enqueued_incumbents: int = Field(0, description="decided searches that a hand-picked point won")
     memory_limit: int | None = Field(None, description="bytes a training may take")
+    shared_searches: int = Field(0, description="under way in another experiment already when this one was submitted")
 
 
 class WorkerView(Lenient):

@@ -120,9 +120,7 @@ def _variant_and_baseline(spec: ExperimentSpec, findings: Sequence[Findings]) ->
             yield from ((item, baseline) for item in here if item.planned.paths != baseline.planned.paths)
 
 
-def _partial_and_best_total(
-    spec: ExperimentSpec, findings: Sequence[Findings]
-) -> Iterator[tuple[Findings, Findings]]:
+def _partial_and_best_total(spec: ExperimentSpec, findings: Sequence[Findings]) -> Iterator[tuple[Findings, Findings]]:
     """Partial of every network whose Total is infeasible, and the best Total of the phase that fits."""
     for phase in range(len(spec.phases)):
         here = [item for item in findings if item.planned.phase == phase]

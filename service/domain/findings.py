@@ -65,6 +65,7 @@ class Tried:
 class SearchFacts:
     """What is known of a search. ``fits`` and ``evaluations`` are by seed, ``tried`` in the order of suggestion.
 
+    ``reused``: decided before the experiment; ``shared_with``: under way then, in the experiment of this name.
     ``chosen`` is the incumbent's trial; confirmations train the best trials again to choose between them,
     and ``confirmations`` are the validation accuracies that the incumbent reached so.
     ``fit_seconds`` are those of the experiment's other seeds, and ``reused_fits`` of these fits, with
@@ -78,6 +79,7 @@ class SearchFacts:
     state: SearchState
     reused: bool
     epochs: int
+    shared_with: str | None = None
     chosen: Tried | None = None
     incumbent: Training | None = None
     tried: tuple[Tried, ...] = ()
@@ -116,7 +118,7 @@ class SearchFacts:
 
     @property
     def accuracy(self) -> float | None:
-        """The incumbent's validation accuracy, as it was chosen by: mean over its own seed and those that confirmed it."""
+        """What the incumbent was chosen by: validation accuracy, mean over its own seed and those that confirmed it."""
         return None if self.incumbent is None else fmean([self.incumbent.validation_accuracy, *self.confirmations])
 
     @property

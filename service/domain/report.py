@@ -59,6 +59,7 @@ class StageLine:
     head_test_accuracy: Interval | None
     knn_test_accuracy: Interval | None
     confirmed_accuracy: float | None
+    shared_with: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +189,4 @@ class Report:
     decided_searches: int
     enqueued_incumbents: int
     memory_limit: int | None
+    shared_searches: int

@@ -23,6 +23,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     if len(report.devices) > 1:
         yield f"Trainings ran on {', '.join(report.devices)}: compare times and memory of one device only."
     yield from _costs(spec, report)
+    yield from _shared(searches)
     yield from _hand_picked(report)
     for search in searches:
         yield from _infeasible(search, spec)
@@ -80,6 +81,16 @@ def _costs(spec: ExperimentSpec, report: Report) -> Iterator[str]:
         yield (
             f"{report.reused_searches} of {report.searches} searches come from earlier experiments{fits}: "
             f"{report.saved_seconds:,.0f} s were not spent again."
+        )
+
+
+def _shared(searches: Collection[SearchFacts]) -> Iterator[str]:
+    """What was under way elsewhere spared this experiment some trainings, but nobody knows how many seconds of them."""
+    shared = Counter(search.shared_with for search in searches if search.shared_with is not None)
+    for name, count in shared.items():
+        yield (
+            f"Shared with {name}, under way there already: {count} of {len(searches)} searches; their seconds count in "
+            "both experiments, and none as saved."
         )
 
 

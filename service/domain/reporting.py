@@ -68,6 +68,7 @@ def assemble_report(
             search.chosen is not None and search.chosen.origin is TrialOrigin.ENQUEUED for search in decided
         ),
         memory_limit=spec.limits.memory,
+        shared_searches=sum(search.shared_with is not None for search in searches.values()),
     )
     return replace(report, notes=tuple(notes(spec, report, searches.values())))
 
@@ -174,6 +175,7 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         head_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.head_accuracy),
         knn_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.knn_accuracy),
         confirmed_accuracy=search.accuracy if search.confirmations else None,
+        shared_with=search.shared_with,
     )
 
 

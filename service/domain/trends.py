@@ -69,8 +69,8 @@ def _trend(spec: ExperimentSpec, phase: int, steps: Sequence[Step], paths: Seque
         regularization_falls_throughout=falling,
         regularization_p_value=fall_chance,
         sentence=(
-            f"{name} one stage to the next the learning rate{BASES[spec.search.scheme]} rises in {rises} of {len(steps)} steps"
-            f"{_chance(rise_chance)} and regularization falls in {falls}{_chance(fall_chance)}; "
+            f"{name} one stage to the next the learning rate{BASES[spec.search.scheme]} rises in {rises} of "
+            f"{len(steps)} steps{_chance(rise_chance)} and regularization falls in {falls}{_chance(fall_chance)}; "
             f"throughout, in {rising} and {falling} of {len(whole)} partial variants."
         ),
     )

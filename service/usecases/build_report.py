@@ -28,6 +28,7 @@ class _Read:
     evaluations: dict[UUID, dict[int, Evaluation]]
     others: dict[UUID, list[OtherCost]]
     confirmed: dict[UUID, list[ConfirmationRow]]
+    sharers: dict[UUID, str]
 
 
 def build_report(store: Storage, experiment_id: UUID) -> Report:
@@ -36,7 +37,7 @@ def build_report(store: Storage, experiment_id: UUID) -> Report:
         experiment = experiments.get(tx, experiment_id)
         members = {member.search_id: member for member in experiments.memberships(tx, experiment_id)}
         rows = searches.of_experiment(tx, experiment_id)
-        read = _read(tx, list(members))
+        read = _read(tx, experiment_id, list(members))
         devices = results.devices(tx, members)
         until = experiment.finished_at or tx.now()
     return assemble_report(
@@ -50,7 +51,7 @@ def build_report(store: Storage, experiment_id: UUID) -> Report:
     )
 
 
-def _read(tx: Transaction, ids: list[UUID]) -> _Read:
+def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
     incumbents: dict[UUID, Training] = {}
     fits: dict[UUID, dict[int, Training]] = defaultdict(dict)
     for item in results.trainings(tx, ids):
@@ -72,11 +73,14 @@ def _read(tx: Transaction, ids: list[UUID]) -> _Read:
         evaluations=results.evaluations(tx, ids),
         others=others,
         confirmed=confirmed,
+        sharers=experiments.sharers(tx, experiment),
     )
 
 
 def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: _Read) -> SearchFacts:
     chance = experiment.spec.dataset.chance
+    # What was still under way when the experiment was submitted is shared, not taken over.
+    decided_before = member.reused and row.decided_at is not None and row.decided_at <= experiment.created_at
     fitted = set(experiment.spec.seeds) - set(searched_seeds(experiment.spec))
     tried, others = read.tried.get(row.id, []), read.others.get(row.id, [])
     fits = [cost for cost in others if cost.kind is TaskKind.FIT and not cost.confirms]
@@ -87,7 +91,8 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         name=row.name,
         stage=write(row.planned.stage.layers),
         state=row.state,
-        reused=member.reused,
+        reused=decided_before,
+        shared_with=read.sharers.get(row.id) if member.reused and not decided_before else None,
         epochs=row.planned.budget.epochs,
         chosen=next((trial.tried for trial in tried if trial.chosen), None),
         incumbent=read.incumbents.get(row.id),

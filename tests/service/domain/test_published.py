@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from service.domain.notation import parse
 from service.domain.experiment import ExperimentSpec, Split
+from service.domain.notation import parse
 from service.domain.published import LINES, NETWORKS, PublishedLine, follows_protocol, published
 from service.domain.states import Learning, Objective, Sampler, Scheme
 

@@ -63,8 +63,8 @@ def test_a_search_on_the_first_of_several_seeds_is_said_to_bound_what_intervals_
         note.startswith("The search ran on the first seed, 3, only: intervals and p-values hold for") for note in notes
     )
     assert (
-        "The validation accuracy of seed 3 is the highest of its trials and optimistic, more so than those of the other "
-        "seeds; nothing was selected on test accuracies."
+        "The validation accuracy of seed 3 is the highest of its trials and optimistic, more so than those of the "
+        "other seeds; nothing was selected on test accuracies."
     ) in notes
     assert optimistic not in notes
     notes = told(seeds=[3, 4], search={"confirm_seeds": 1})
@@ -110,6 +110,18 @@ def test_notes_tell_what_the_search_cost_and_what_reuse_saved(spec: ExperimentSp
         f"{searches[first].name} fell short of its prefix or diverged, and got a second round in a wider space."
         in notes
     )
+
+
+def test_what_is_shared_with_an_experiment_under_way_is_named_and_saves_nothing(
+    spec: ExperimentSpec, searches: Facts
+) -> None:
+    searches = {key: replace(search, shared_with="early") for key, search in searches.items()}
+    report = tell(spec, searches)
+    assert (report.reused_searches, report.shared_searches, report.saved_seconds) == (0, 3, 0.0)
+    assert {stage.shared_with for line in report.variants for stage in line.stages} == {"early"}
+    notes = "\n".join(report.notes)
+    assert "Shared with early, under way there already: 3 of 3 searches; their seconds count in both" in notes
+    assert "come from earlier" not in notes
 
 
 def test_notes_say_why_a_search_is_infeasible_and_what_never_ran(understand: Understand) -> None:

@@ -12,6 +12,7 @@ from service.domain.report import CurvePoint, Report
 from service.domain.states import TaskKind
 from service.storage.tasks import LeasedTask
 from service.usecases.build_report import build_report
+from service.usecases.look_up import get_experiment
 from service.usecases.record_result import record_result
 from tests.service.lab import TREE, Lab
 
@@ -93,6 +94,26 @@ def test_reused_searches_and_fits_are_what_was_not_spent_again(lab: Lab, finishe
     assert {stage.saved_seconds for line in report.variants for stage in line.stages} == {9.0}
     first = build_report(lab.store, finished)
     assert (first.reused_fits, first.saved_seconds, first.fit_seconds) == (0, 0.0, 9.0)
+
+
+def test_a_search_under_way_elsewhere_is_shared_and_not_reused(lab: Lab) -> None:
+    early = lab.submit(TREE, name="early")
+    worker = lab.worker()
+    lab.plan()
+    while lab.value("SELECT count(*) FROM search WHERE state = 'decided'") == 0:
+        lab.finish(lab.take(worker))
+        lab.plan()
+    late = lab.submit(TREE, name="late")
+    lab.drive(late, worker)
+    report = build_report(lab.store, late)
+    assert (report.searches, report.reused_searches, report.shared_searches) == (3, 1, 2)
+    assert report.saved_seconds == 9.0
+    assert [(stage.reused, stage.shared_with) for stage in partial(report).stages] == [(True, None), (False, "early")]
+    shown = get_experiment(lab.store, late).stage_searches
+    assert sorted((view.reused, view.shared_with or "") for view in shown) == [(False, "early")] * 2 + [(True, "")]
+    first = build_report(lab.store, early)
+    assert (first.reused_searches, first.shared_searches) == (0, 0)
+    assert {view.shared_with for view in get_experiment(lab.store, early).stage_searches} == {None}
 
 
 def test_range_tests_and_confirmations_belong_to_the_search_and_not_to_the_fits(lab: Lab, finished: UUID) -> None:
