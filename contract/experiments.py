@@ -126,7 +126,7 @@ class TrialView(Lenient):
 
 
 class Interval(Lenient):
-    """A mean over seeds; the bounds are a 95 % Student t interval, null with one seed."""
+    """A mean over seeds; the bounds are a 95 % Student t interval within what can be, null with one seed."""
 
     mean: float
     low: float | None
@@ -209,7 +209,7 @@ class VariantLine(Lenient):
     state: Literal["waiting", "running", "complete", "dead", "infeasible", "cancelled"]
     stages: list[StageLine]
     training_seconds: float | None = Field(
-        description="incumbents of all stages plus producing their inputs once, in full"
+        description="of the first seed: incumbents of all stages plus producing their inputs once, in full"
     )
     search_seconds: float
     shared_seconds: float = Field(description="search seconds of stages that other variants use as well")
@@ -232,7 +232,9 @@ class VariantLine(Lenient):
         "other rules, or not yet known",
     )
     fit_seconds: float = Field(0.0, description="training with the other seeds, all attempts; apart from the search")
-    mean_training_seconds: Interval | None = Field(None, description="training_seconds over the seeds")
+    mean_training_seconds: Interval | None = Field(
+        None, description="the same over the seeds that have a result: the training time that reports show"
+    )
     activation_bytes: int | None = Field(None, description="maximum over the stages")
     published: Published | None = Field(None, description="the paper's line, where its protocol is followed")
     confirmation_seconds: float = Field(

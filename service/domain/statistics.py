@@ -44,22 +44,22 @@ class Difference:
 
 
 def interval(values: Sequence[float]) -> Interval | None:
-    """The mean of the values with its Student t interval; None without any value."""
+    """The mean of values that are never negative with its Student t interval, cut off at 0; None without any value."""
     if not values:
         return None
     mean = fmean(values)
     if len(values) == 1:
         return Interval(mean, None, None, tuple(values))
     half = _student_quantile(len(values)) * stdev(values) / sqrt(len(values))
-    return Interval(mean, mean - half, mean + half, tuple(values))
+    return Interval(mean, max(mean - half, 0.0), mean + half, tuple(values))
 
 
 def accuracy_interval(accuracies: Sequence[float]) -> Interval | None:
-    """``interval`` of accuracies: what it says of values below 0 or above 1 is cut off."""
+    """``interval`` of accuracies, cut off at 1 as well."""
     found = interval(accuracies)
-    if found is None or found.low is None or found.high is None:
+    if found is None or found.high is None:
         return found
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    return replace(found, high=min(found.high, 1.0))
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float], images: int) -> Difference | None:

@@ -109,6 +109,14 @@ def test_a_stage_falls_short_by_more_than_the_noise() -> None:
     assert not falls_short(0.6, 0.5, 1_000)
 
 
+def test_an_interval_never_tells_of_less_than_nothing() -> None:
+    found = interval([1.0, 9.0])
+    assert found is not None
+    assert (found.mean, found.low) == (5.0, 0.0)
+    # t(0.975, 1) = 12.706, standard deviation 5.657.
+    assert found.high == pytest.approx(5 + 12.706 * 4, abs=0.01)
+
+
 def test_an_interval_of_accuracies_ends_where_accuracies_do() -> None:
     found = accuracy_interval([1.0, 0.9])
     assert found is not None
