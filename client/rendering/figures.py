@@ -85,7 +85,8 @@ def _costs(lines: Sequence[VariantLine]) -> "Figure":
     low, high = left.get_ylim()
     left.set_ylim(max(low, 0), min(high, 1))
     handles, names = left.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2)
+    # The marker alone: bars would make it a blot.
+    figure.legend([handle[0] for handle in handles], names, loc="outside upper center", ncols=2)
     return figure
 
 
