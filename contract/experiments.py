@@ -180,9 +180,7 @@ class StageLine(Lenient):
     best_so_far: list[BestSoFar] = []
     head_test_accuracy: Interval | None = Field(None, description="of the stage's own head on the test set")
     knn_test_accuracy: Interval | None = Field(None, description="of nearest neighbours on the stage's features")
-    confirmed_accuracy: float | None = Field(
-        None, description="validation accuracy, mean over its own seed and those that confirmed it; null unless any did"
-    )
+    confirmed_accuracy: float | None = Field(None, description="validation, mean with the seeds that confirmed it")
     shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
 
 
@@ -232,9 +230,7 @@ class VariantLine(Lenient):
         "other rules, or not yet known",
     )
     fit_seconds: float = Field(0.0, description="training with the other seeds, all attempts; apart from the search")
-    mean_training_seconds: Interval | None = Field(
-        None, description="the same over the seeds that have a result: the training time that reports show"
-    )
+    mean_training_seconds: Interval | None = Field(None, description="the same over the seeds: what reports show")
     activation_bytes: int | None = Field(None, description="maximum over the stages")
     published: Published | None = Field(None, description="the paper's line, where its protocol is followed")
     confirmation_seconds: float = Field(
