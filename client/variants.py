@@ -4,13 +4,20 @@ import re
 from collections.abc import Sequence
 
 from client.errors import BadUsage
-from contract.experiments import Report, VariantLine
+from contract.experiments import Interval, Report, VariantLine
 from contract.networks import NetworkChoice
 
 
 def label(line: VariantLine) -> str:
     """`CNN 6 total, equal passes`; servers of version 0.1 only know `CNN 6 total`."""
     return line.label or f"{line.architecture} {line.learning}"
+
+
+def training_time(line: VariantLine) -> Interval | None:
+    """Seconds over the seeds; servers of version 0.1 only know those of the first."""
+    if line.mean_training_seconds is not None or line.training_seconds is None:
+        return line.mean_training_seconds
+    return Interval(mean=line.training_seconds, low=None, high=None, values=[line.training_seconds])
 
 
 def find_variant(report: Report, name: str | None, phase: int | None) -> VariantLine:

@@ -91,7 +91,8 @@ class SearchView(Lenient):
     failed: int
     best_accuracy: float | None
     incumbent: Point | None
-    reused: bool
+    reused: bool = Field(description="decided before the experiment was submitted")
+    shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
 
 
 class Experiment(ExperimentSummary):
@@ -125,7 +126,7 @@ class TrialView(Lenient):
 
 
 class Interval(Lenient):
-    """A mean over seeds; the bounds are a 95 % Student t interval, null with one seed."""
+    """A mean over seeds; the bounds are a 95 % Student t interval within what can be, null with one seed."""
 
     mean: float
     low: float | None
@@ -167,7 +168,7 @@ class StageLine(Lenient):
     diverged: int
     failed: int
     search_seconds: float = Field(description="of all attempts: trials, range test, confirmations with other seeds")
-    reused: bool
+    reused: bool = Field(description="decided before the experiment was submitted")
     state: SearchState = "decided"
     epochs: int = Field(0, description="of each of its trainings")
     origin: str | None = Field(None, description="of the incumbent: enqueued, incumbent, sobol, model, random")
@@ -179,6 +180,8 @@ class StageLine(Lenient):
     best_so_far: list[BestSoFar] = []
     head_test_accuracy: Interval | None = Field(None, description="of the stage's own head on the test set")
     knn_test_accuracy: Interval | None = Field(None, description="of nearest neighbours on the stage's features")
+    confirmed_accuracy: float | None = Field(None, description="validation, mean with the seeds that confirmed it")
+    shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
 
 
 class Published(Lenient):
@@ -204,7 +207,7 @@ class VariantLine(Lenient):
     state: Literal["waiting", "running", "complete", "dead", "infeasible", "cancelled"]
     stages: list[StageLine]
     training_seconds: float | None = Field(
-        description="incumbents of all stages plus producing their inputs once, in full"
+        description="of the first seed: incumbents of all stages plus producing their inputs once, in full"
     )
     search_seconds: float
     shared_seconds: float = Field(description="search seconds of stages that other variants use as well")
@@ -227,7 +230,7 @@ class VariantLine(Lenient):
         "other rules, or not yet known",
     )
     fit_seconds: float = Field(0.0, description="training with the other seeds, all attempts; apart from the search")
-    mean_training_seconds: Interval | None = Field(None, description="training_seconds over the seeds")
+    mean_training_seconds: Interval | None = Field(None, description="the same over the seeds: what reports show")
     activation_bytes: int | None = Field(None, description="maximum over the stages")
     published: Published | None = Field(None, description="the paper's line, where its protocol is followed")
     confirmation_seconds: float = Field(
@@ -333,7 +336,7 @@ class Report(Lenient):
     gaps: list[Gap]
     searches: int
     stage_trainings_without_sharing: int
-    reused_searches: int
+    reused_searches: int = Field(description="decided before the experiment was submitted")
     wall_seconds: float | None
     notes: list[str]
     phases: list[PhaseLine] = []
@@ -348,6 +351,7 @@ class Report(Lenient):
     decided_searches: int = 0
     enqueued_incumbents: int = Field(0, description="decided searches that a hand-picked point won")
     memory_limit: int | None = Field(None, description="bytes a training may take")
+    shared_searches: int = Field(0, description="under way in another experiment already when this one was submitted")
 
 
 class WorkerView(Lenient):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from client.rendering.text import accuracy, duration, scientific
+from client.rendering.text import NOISE_ERRORS, Axis, accuracy, duration, layers_legend
 from contract.networks import Network, NetworkStage
 
 
@@ -22,6 +22,7 @@ def write_card(network: Network, check: Check | None) -> str:
     stages = "".join(
         f"| {' | '.join(_cells(number, stage))} |\n" for number, stage in enumerate(network.stages, start=1)
     )
+    legend = "".join(f"\n{line}.\n" for line in layers_legend(stage.hyperparameters for stage in network.stages))
     how = "all layers at once (Total Learning)"
     if network.learning == "partial":
         how = "stage after stage, each frozen before the next (Partial Learning); the heads between were thrown away"
@@ -56,7 +57,7 @@ On {use.train:,} images of {use.name} (content {use.digest[:12]}), with {use.val
 
 | stage | layers | learning rate | regularization | epochs | training acc. | validation acc. | training time |
 | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-{stages}
+{stages}{legend}
 - preprocessing: {use.preprocessing}
 - optimiser: {recipe.optimizer}, momentum {recipe.momentum:g}, batches of {recipe.batch_size}
 - initialisation: {recipe.initialization}
@@ -78,7 +79,7 @@ def _result(network: Network) -> str:
     if network.test_accuracy is None:
         return "It has not been tested yet."
     reached, images = network.test_accuracy, network.test_images
-    half = 196 * math.sqrt(reached * (1 - reached) / images)
+    half = 100 * NOISE_ERRORS * math.sqrt(reached * (1 - reached) / images)
     return (
         f"Test accuracy **{accuracy(reached)}** on all {images:,} test images (from their number alone: "
         f"± {half:.1f} points, 95 %)."
@@ -97,7 +98,7 @@ def _onnx(check: Check | None) -> str:
 def _cells(number: int, stage: NetworkStage) -> list[str]:
     point = stage.hyperparameters
     return [
-        str(number), stage.notation, scientific(point.learning_rate), scientific(point.regularization),
+        str(number), stage.notation, str(Axis.of(point, "learning_rate")), str(Axis.of(point, "regularization")),
         str(stage.epochs), accuracy(stage.training_accuracy), accuracy(stage.validation_accuracy),
         duration(stage.training_seconds),
     ]  # fmt: skip

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from client.rendering.text import NOTHING, duration, hyperparameters, interval, size
+from client.rendering.text import NOTHING, duration, durations, hyperparameters, interval, size
+from client.variants import training_time
 from contract.experiments import Report, StageLine, VariantLine
 
 
@@ -30,7 +31,7 @@ PROBES = (
     Column("head test acc.", per_stage(lambda stage: interval(stage.head_test_accuracy))),
     Column("k-NN test acc.", per_stage(lambda stage: interval(stage.knn_test_accuracy))),
 )
-TRAINING = Column("training time", lambda line: duration(line.training_seconds))
+TRAINING = Column("training time", lambda line: durations(training_time(line)))
 SEARCH = Column("search time", lambda line: duration(line.search_seconds))
 FITS = Column("fit time", lambda line: duration(line.fit_seconds) if line.fit_seconds else NOTHING)
 MEMORY = (

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from client.rendering.canvas import COLOURS, DASHES, MARKERS
-from client.variants import label
+from client.variants import label, training_time
 from contract.experiments import Gap, Interval, Lead, Report, VariantLine
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ CAPTIONS = {
     "search": "The best validation accuracy found so far over the search time, stage after stage.",
     "probes": "Test accuracy of every stage's own head, and of the nearest neighbours on its features.",
 }
+BASES = " Under the scheme per-layer they are those of the head, under geometric those of the first convolution."
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def draw_figures(report: Report, phase: int) -> list[Drawn]:
     curved = [line for line in lines if any(stage.curve for stage in line.stages)]
     searched = [line for line in lines if any(stage.best_so_far for stage in line.stages)]
     probed = [line for line in partial if any(stage.head_test_accuracy for stage in line.stages)]
+    captions = dict(CAPTIONS)
     drawn = {
         "costs": _costs(lines) if lines else None,
         "differences": _differences(differences) if differences else None,
@@ -57,7 +59,9 @@ def draw_figures(report: Report, phase: int) -> list[Drawn]:
         "search": _search(searched) if searched else None,
         "probes": _probes(probed) if probed else None,
     }
-    return [Drawn(name, CAPTIONS[name], figure) for name, figure in drawn.items() if figure is not None]
+    if any(stage.hyperparameters and stage.hyperparameters.more for line in partial for stage in line.stages):
+        captions["hyperparameters"] += BASES
+    return [Drawn(name, captions[name], figure) for name, figure in drawn.items() if figure is not None]
 
 
 def _figure(height: float) -> "Figure":
@@ -73,31 +77,42 @@ def _best(line: VariantLine) -> Interval | None:
 def _costs(lines: Sequence[VariantLine]) -> "Figure":
     figure = _figure(4.6)
     left, right = figure.subplots(1, 2, sharey=True)
-    _cost(left, lines, lambda line: line.training_seconds, "training time (s)")
-    _cost(right, lines, lambda line: line.memory_bytes and line.memory_bytes / 2**20, "memory (MiB)")
+    _cost(left, lines, training_time, "training time (s)")
+    _cost(right, lines, _memory, "memory (MiB)")
     tested = all(line.test_accuracy for line in lines)
     left.set_ylabel("test accuracy" if tested else "test accuracy, or validation where not tested yet")
     # An interval over few seeds may reach beyond what an accuracy can be.
     low, high = left.get_ylim()
     left.set_ylim(max(low, 0), min(high, 1))
     handles, names = left.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=2)
+    # The marker alone: bars would make it a blot.
+    figure.legend([handle[0] for handle in handles], names, loc="outside upper center", ncols=2)
     return figure
 
 
-def _cost(axes: "Axes", lines: Sequence[VariantLine], cost: Callable[[VariantLine], float | None], what: str) -> None:
+def _memory(line: VariantLine) -> Interval | None:
+    """MiB, of which there is one figure."""
+    if line.memory_bytes is None:
+        return None
+    return Interval(mean=line.memory_bytes / 2**20, low=None, high=None, values=[])
+
+
+def _cost(
+    axes: "Axes", lines: Sequence[VariantLine], cost: Callable[[VariantLine], Interval | None], what: str
+) -> None:
     places: dict[str, list[tuple[float, float]]] = {}
     for learning, marker, filled in (("total", "s", True), ("partial", "o", False)):
         name = f"{learning.capitalize()} Learning"
         for line in lines:
-            value, reached = cost(line), _best(line)
-            if line.learning != learning or not value or reached is None:
+            spent, reached = cost(line), _best(line)
+            if line.learning != learning or spent is None or not spent.mean or reached is None:
                 continue
+            value = spent.mean
             places.setdefault(line.architecture, []).append((value, reached.mean))
             colour = COLOURS[0 if filled else 1]
             axes.errorbar(
-                value, reached.mean, yerr=_half(reached), fmt=marker, color=colour, elinewidth=0.8, capsize=2,
-                markersize=6, markerfacecolor=colour if filled else "white", label=name,
+                value, reached.mean, xerr=_bars(spent), yerr=_bars(reached), fmt=marker, color=colour, elinewidth=0.8,
+                capsize=2, markersize=6, markerfacecolor=colour if filled else "white", label=name,
             )  # fmt: skip
             axes.annotate(_short(line), (value, reached.mean), textcoords="offset points", xytext=(6, 4), fontsize=7.5)
             name = "_"
@@ -248,8 +263,10 @@ def _style(index: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _half(value: Interval) -> float | None:
-    return None if value.low is None or value.high is None else (value.high - value.low) / 2
+def _bars(value: Interval) -> list[list[float]] | None:
+    if value.low is None or value.high is None:
+        return None
+    return [[value.mean - value.low], [value.high - value.mean]]
 
 
 def _scale(axes: "Axes", values: Sequence[float]) -> None:

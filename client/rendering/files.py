@@ -11,14 +11,14 @@ from client.rendering.columns import columns
 from client.rendering.grids import Grid, grids, has_phases
 from client.rendering.report import heading, remarks, render_report
 from client.rendering.text import learning_rate, mean, regularization
-from client.variants import label
+from client.variants import label, training_time
 from contract.experiments import Interval, Report, StageLine, VariantLine
 
 TEXT_WIDTH = 10_000
 
 CSV_COLUMNS = (
     "phase", "epochs", "architecture", "learning", "state", "stages", "learning_rate", "regularization",
-    "training_seconds", "search_seconds", "shared_seconds",
+    "training_seconds", "training_seconds_low", "training_seconds_high", "search_seconds", "shared_seconds",
     "training_accuracy", "training_accuracy_low", "training_accuracy_high",
     "validation_accuracy", "validation_accuracy_low", "validation_accuracy_high",
     "test_accuracy", "test_accuracy_low", "test_accuracy_high",
@@ -26,6 +26,7 @@ CSV_COLUMNS = (
     "label", "budget", "checkpointing", "normalize_cuts", "trials", "trials_per_stage", "fit_seconds",
     "activation_bytes", "stage_validation_accuracy", "head_test_accuracy", "knn_test_accuracy",
     "published_seconds", "published_training_accuracy", "published_validation_accuracy",
+    "more_hyperparameters",
 )  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def write_csv(report: Report) -> str:
             _cell(";".join(stage.stage for stage in line.stages)),
             _joined(line, lambda stage: learning_rate(stage.hyperparameters)),
             _joined(line, lambda stage: regularization(stage.hyperparameters)),
-            line.training_seconds, line.search_seconds, line.shared_seconds,
+            *_bounds(training_time(line)), line.search_seconds, line.shared_seconds,
             *_bounds(line.training_accuracy), *_bounds(line.validation_accuracy), *_bounds(line.test_accuracy),
             line.memory_bytes, line.analytic_memory_bytes, line.resident_bytes, line.memory_method,
             _cell(label(line)), line.budget, str(line.checkpointing).lower(), str(line.normalize_cuts).lower(),
@@ -59,6 +60,7 @@ def write_csv(report: Report) -> str:
             _joined(line, lambda stage: mean(stage.head_test_accuracy)),
             _joined(line, lambda stage: mean(stage.knn_test_accuracy)),
             *((paper.seconds, paper.training_accuracy, paper.validation_accuracy) if paper else (None,) * 3),
+            ";".join(_more(stage) for stage in line.stages),
         ))  # fmt: skip
     return text.getvalue()
 
@@ -96,6 +98,12 @@ def _table(headings: Iterable[str], rows: Iterable[Iterable[str]], texts: Iterab
 def _joined(line: VariantLine, of_stage: Callable[[StageLine], float | None]) -> str:
     values = [of_stage(stage) for stage in line.stages]
     return ";".join("" if value is None else repr(value) for value in values)
+
+
+def _more(stage: StageLine) -> str:
+    """`learning_rate_1=0.01 regularization_1=0.001`: what a scheme adds to a stage's pair."""
+    more = stage.hyperparameters.more if stage.hyperparameters else {}
+    return " ".join(f"{name}={value!r}" for name, value in more.items())
 
 
 def _bounds(value: Interval | None) -> tuple[float | None, float | None, float | None]:

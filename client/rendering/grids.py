@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from client.rendering.text import NOTHING, accuracy, learning_rate, mean, plural, regularization, signed
-from client.variants import label
+from client.rendering.text import NOISE_ERRORS, NOTHING, accuracy, learning_rate, mean, plural, regularization, signed
+from client.variants import label, training_time
 from contract.experiments import Difference, Gap, Lead, Published, Report, VariantLine
 
 PAPER, OURS = "paper", "ours"
@@ -64,7 +64,7 @@ def _difference(line: Gap | Lead) -> tuple[str, ...]:
         test = NOTHING if line.test_points is None else signed(line.test_points)
         return (
             what,
-            f"{signed(line.validation_points)} ± {1.96 * line.standard_error_points:.1f}",
+            f"{signed(line.validation_points)} ± {NOISE_ERRORS * line.standard_error_points:.1f}",
             test,
             NOTHING,
             NOTHING,
@@ -122,7 +122,8 @@ def _rate(value: float | None) -> str:
 
 
 def _seconds(line: VariantLine) -> str:
-    return NOTHING if line.training_seconds is None else f"{line.training_seconds:.2f}"
+    seconds = mean(training_time(line))
+    return NOTHING if seconds is None else f"{seconds:.2f}"
 
 
 def _training_accuracy(line: VariantLine) -> str:

@@ -102,7 +102,8 @@ def _stages(report: Report) -> str:
     phases = has_phases(report)
     headings = [
         *(("phase",) if phases else ()), "variant", "stage", "layers", "epochs", "lr / regularization", "chosen from",
-        "validation acc.", "head test acc.", "k-NN test acc.", "trials", "pruned", "diverged", "failed", "training",
+        "validation acc.", "head test acc.", "k-NN test acc.", "trials", "pruned", "diverged", "failed",
+        f"training (seed {report.seeds[0]})" if len(report.seeds) > 1 else "training",
         "features", "search", "memory", "remarks",
     ]  # fmt: skip
     rows = []
@@ -115,15 +116,19 @@ def _stages(report: Report) -> str:
 
 
 def _stage(stage: StageLine) -> list[str]:
+    reached = accuracy(stage.validation_accuracy)
+    if stage.confirmed_accuracy is not None:
+        reached += f" ({accuracy(stage.confirmed_accuracy)} confirmed)"
     flags = [
         stage.state if stage.state != "decided" else "",
         "taken over" if stage.reused else "",
+        f"shared with {stage.shared_with}" if stage.shared_with else "",
         "below its prefix" if stage.stagnating else "",
         "second round" if stage.second_round else "",
     ]
     return [
         stage.stage, str(stage.epochs or "-"), hyperparameters(stage.hyperparameters), stage.origin or "-",
-        accuracy(stage.validation_accuracy), interval(stage.head_test_accuracy), interval(stage.knn_test_accuracy),
+        reached, interval(stage.head_test_accuracy), interval(stage.knn_test_accuracy),
         str(stage.trials), str(stage.pruned), str(stage.diverged), str(stage.failed), duration(stage.training_seconds),
         duration(stage.feature_seconds), duration(stage.search_seconds), size(stage.memory_bytes),
         ", ".join(filter(None, flags)),

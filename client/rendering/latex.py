@@ -7,6 +7,7 @@ from client.rendering.columns import POINTS, columns
 from client.rendering.files import variant_and_state
 from client.rendering.grids import grids, has_phases
 from client.rendering.report import heading
+from client.rendering.text import Axis, layers_legend
 from contract.experiments import Report, VariantLine
 
 
@@ -23,7 +24,9 @@ def write_latex(report: Report) -> str:
         lead = [*((str(line.phase + 1),) if phases else ()), _latex(variant_and_state(line))]
         figures = [_latex(column.cell(line)) for column in shown]
         rows += _lines([*lead, *_hyperparameters(line), *figures])
-    tables = [_table(headings, rows, _latex(heading(report)), texts=range(phases, phases + 1))]
+    legend = layers_legend(stage.hyperparameters for line in report.variants for stage in line.stages)
+    caption = _latex(". ".join([heading(report), *legend]))
+    tables = [_table(headings, rows, caption, texts=range(phases, phases + 1))]
     for grid in grids(report):
         cells = [line for row in grid.rows for line in _lines([_latex(cell) for cell in row])]
         tables.append(_table([_latex(name) for name in grid.headings], cells, _latex(grid.title), range(grid.texts)))
@@ -57,14 +60,14 @@ def _lines(cells: Sequence[str]) -> list[list[str]]:
 def _hyperparameters(line: VariantLine) -> tuple[str, str]:
     points = [stage.hyperparameters for stage in line.stages]
     return (
-        "\n".join("--" if point is None else _power(point.learning_rate) for point in points),
-        "\n".join("--" if point is None else _power(point.regularization) for point in points),
+        "\n".join("--" if point is None else _axis(Axis.of(point, "learning_rate")) for point in points),
+        "\n".join("--" if point is None else _axis(Axis.of(point, "regularization")) for point in points),
     )
 
 
 _LATEX_ESCAPES = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "−": "$-$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "×": r"$\times$",
+    "−": "$-$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 } | {letter: f"\\{letter}" for letter in "&%$#_{}"}  # fmt: skip
 
 
@@ -73,6 +76,12 @@ def _latex(text: str) -> str:
     return "\n".join(
         "--" if line == "-" else "".join(_LATEX_ESCAPES.get(c, c) for c in line) for line in text.split("\n")
     )
+
+
+def _axis(axis: Axis) -> str:
+    if axis.factor is not None:
+        return f"{_power(axis.base)} $\\times {axis.factor:.2g}^k$"
+    return ", ".join([*map(_power, axis.layers), f"{'head ' if axis.layers else ''}{_power(axis.base)}"])
 
 
 def _power(value: float) -> str:

@@ -10,13 +10,14 @@ from client.console import plain
 from client.rendering.columns import Column, column_groups, packed
 from client.rendering.grids import Grid, grids, has_phases
 from client.rendering.lists import state, table
-from client.rendering.text import duration, plural, short, size
+from client.rendering.text import duration, layers_legend, plural, short, size
 from client.variants import label
 from contract.experiments import Report
 
 LEGEND = (
     "memory: peak of training, measured; analytic: the same, computed; "
-    "resident: data and features, apart. search time: all attempts of all trials."
+    "resident: data and features, apart. training time: all stages and, once, their inputs, mean over the seeds. "
+    "search time: all attempts of all trials."
 )
 
 
@@ -49,6 +50,8 @@ def remarks(report: Report) -> list[str]:
     shared = f"{searches} instead of {report.stage_trainings_without_sharing} without sharing"
     if report.reused_searches:
         shared += f", {report.reused_searches} taken over from earlier experiments"
+    if report.shared_searches:
+        shared += f", {report.shared_searches} shared with experiments that were under way"
     lines.append(shared + (f"; {duration(report.wall_seconds)} in all" if report.wall_seconds is not None else ""))
     if report.memory_limit is not None:
         lines.append(f"memory limit of a training: {size(report.memory_limit)}")
@@ -57,6 +60,7 @@ def remarks(report: Report) -> list[str]:
     methods = sorted({line.memory_method for line in report.variants if line.memory_method})
     if methods:
         lines.append(f"memory measured by: {plain(', '.join(methods))}")
+    lines += layers_legend(stage.hyperparameters for line in report.variants for stage in line.stages)
     lines.append(LEGEND)
     lines.extend(f"note: {plain(text)}" for text in report.notes)
     return lines

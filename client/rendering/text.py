@@ -1,11 +1,16 @@
 """Numbers as people read them."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from contract.experiments import Interval
 from contract.submission import Point
 
 NOTHING = "-"
+NOISE_ERRORS = 1.96
+"""Standard errors in half of a 95 % interval."""
 
 
 def duration(seconds: float | None) -> str:
@@ -50,9 +55,45 @@ def scientific(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+@dataclass(frozen=True)
+class Axis:
+    """What a point says of the learning rate or the regularization.
+
+    Beside the ``base`` a ``factor`` that multiplies it from layer to layer, or what every one of the ``layers`` has
+    for itself; then the base is the head's.
+    """
+
+    base: float
+    factor: float | None
+    layers: tuple[float, ...]
+
+    @staticmethod
+    def of(point: Point, name: Literal["learning_rate", "regularization"]) -> "Axis":
+        more = {key.removeprefix(f"{name}_"): value for key, value in point.more.items() if key.startswith(name)}
+        factor = more.pop("factor", None)
+        return Axis(getattr(point, name), factor, tuple(more[number] for number in sorted(more, key=int)))
+
+    def __str__(self) -> str:
+        """`1.2e-2`, `1.2e-2 × 0.5^k` or `1.2e-2, 3.4e-3, head 5.6e-2`."""
+        if self.factor is not None:
+            return f"{scientific(self.base)} × {self.factor:.2g}^k"
+        return ", ".join([*map(scientific, self.layers), f"{'head ' if self.layers else ''}{scientific(self.base)}"])
+
+
 def hyperparameters(point: Point | None) -> str:
     """Learning rate / regularization."""
-    return NOTHING if point is None else f"{scientific(point.learning_rate)} / {scientific(point.regularization)}"
+    return NOTHING if point is None else f"{Axis.of(point, 'learning_rate')} / {Axis.of(point, 'regularization')}"
+
+
+def layers_legend(points: Iterable[Point | None]) -> list[str]:
+    """How to read hyperparameters of schemes that have more than a pair for a stage."""
+    names = {name for point in points if point is not None for name in point.more}
+    legend = []
+    if any(name.endswith("_factor") for name in names):
+        legend.append("x × f^k: x in a stage's first convolution (k = 0), times f in each further one and in the head")
+    if any(not name.endswith("_factor") for name in names):
+        legend.append("several values of a stage: one for each of its convolutions, then the head's")
+    return legend
 
 
 def accuracy(value: float | None) -> str:
@@ -81,7 +122,21 @@ def interval(value: Interval | None, plus_minus: str = "±") -> str:
         return NOTHING
     if value.low is None or value.high is None:
         return accuracy(value.mean)
-    return f"{value.mean:.3f} {plus_minus} {(value.high - value.low) / 2:.3f}"
+    return f"{value.mean:.3f} {plus_minus} {half(value):.3f}"
+
+
+def durations(value: Interval | None) -> str:
+    """Mean seconds, with half the width of their confidence interval when there are several seeds."""
+    if value is None or value.low is None:
+        return duration(mean(value))
+    return f"{duration(value.mean)} ± {duration(half(value))}"
+
+
+def half(value: Interval) -> float:
+    """Half the width of a confidence interval, which may be cut off at one end; 0 with one seed."""
+    if value.low is None or value.high is None:
+        return 0.0
+    return max(value.high - value.mean, value.mean - value.low)
 
 
 def signed(points: float) -> str:

@@ -53,7 +53,12 @@ class _Pair:
 def compare(spec: ExperimentSpec, findings: Sequence[Findings]) -> Comparisons:
     """Total minus Partial of every network, and every variant minus the baseline, as far as there are results."""
     gaps = _measured(spec, _total_and_partial(spec, findings))
-    leads = _measured(spec, _variant_and_rival(spec, findings))
+    leads = _measured(spec, _variant_and_baseline(spec, findings))
+    shown = {pair.searches for pair in [*gaps, *leads]}
+    rivals = _measured(spec, _partial_and_best_total(spec, findings))
+    # Where the best Total that fits is of the same network, or the baseline by another name, the pair is there already.
+    leads += [pair for pair in rivals if pair.searches not in shown]
+    leads.sort(key=lambda pair: pair.first.planned.phase)
     chances = {pair.searches: pair.deciding.p_value for pair in [*gaps, *leads]}
     adjusted = dict(zip(chances, holm(list(chances.values())), strict=True))
     baseline = _baseline(spec)
@@ -107,22 +112,25 @@ def _network(spec: ExperimentSpec, name: str) -> tuple[Layer, ...]:
     return tuple(chain.from_iterable(stages))
 
 
-def _variant_and_rival(spec: ExperimentSpec, findings: Sequence[Findings]) -> Iterator[tuple[Findings, Findings]]:
-    """Each variant and the baseline of its phase; Partial where Total is infeasible, and the best Total that fits."""
+def _variant_and_baseline(spec: ExperimentSpec, findings: Sequence[Findings]) -> Iterator[tuple[Findings, Findings]]:
+    """Each variant and the baseline of its phase."""
+    for baseline in findings:
+        if baseline.planned.variant == _baseline(spec):
+            here = (item for item in findings if item.planned.phase == baseline.planned.phase)
+            yield from ((item, baseline) for item in here if item.planned.paths != baseline.planned.paths)
+
+
+def _partial_and_best_total(spec: ExperimentSpec, findings: Sequence[Findings]) -> Iterator[tuple[Findings, Findings]]:
+    """Partial of every network whose Total is infeasible, and the best Total of the phase that fits."""
     for phase in range(len(spec.phases)):
         here = [item for item in findings if item.planned.phase == phase]
-        baseline = next((item for item in here if item.planned.variant == _baseline(spec)), None)
-        if baseline is not None:
-            yield from ((item, baseline) for item in here if item.planned.paths != baseline.planned.paths)
         totals = [item for item in here if item.planned.variant.learning is Learning.TOTAL and item.validation]
         if not totals:
             continue
         best = max(totals, key=lambda item: fmean(item.validation.values()))
         for partial in here:
-            if (
-                best is not baseline
-                and partial.planned.variant.learning is Learning.PARTIAL
-                and any(total.infeasible for total in _totals(spec, here, partial))
+            if partial.planned.variant.learning is Learning.PARTIAL and any(
+                total.infeasible for total in _totals(spec, here, partial)
             ):
                 yield partial, best
 

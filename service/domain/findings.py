@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from uuid import UUID
 
 from service.domain.experiment import ExperimentSpec
@@ -64,7 +65,9 @@ class Tried:
 class SearchFacts:
     """What is known of a search. ``fits`` and ``evaluations`` are by seed, ``tried`` in the order of suggestion.
 
-    ``chosen`` is the incumbent's trial; confirmations train the best trials again to choose between them.
+    ``reused``: decided before the experiment; ``shared_with``: under way then, in the experiment of this name.
+    ``chosen`` is the incumbent's trial; confirmations train the best trials again to choose between them,
+    and ``confirmations`` are the validation accuracies that the incumbent reached so.
     ``fit_seconds`` are those of the experiment's other seeds, and ``reused_fits`` of these fits, with
     ``reused_fit_seconds``, are older than it. ``allowed_seconds`` is what a search under the rule seconds might spend,
     confirmations apart.
@@ -76,11 +79,13 @@ class SearchFacts:
     state: SearchState
     reused: bool
     epochs: int
+    shared_with: str | None = None
     chosen: Tried | None = None
     incumbent: Training | None = None
     tried: tuple[Tried, ...] = ()
     range_test_seconds: float = 0.0
     confirmation_seconds: float = 0.0
+    confirmations: tuple[float, ...] = ()
     second_round: bool = False
     allowed_seconds: float | None = None
     curve: tuple[CurvePoint, ...] = ()
@@ -110,6 +115,11 @@ class SearchFacts:
     def saved_seconds(self) -> float:
         """Search seconds that were spent before, for another experiment."""
         return self.search_seconds if self.reused else 0.0
+
+    @property
+    def accuracy(self) -> float | None:
+        """What the incumbent was chosen by: validation accuracy, mean over its own seed and those that confirmed it."""
+        return None if self.incumbent is None else fmean([self.incumbent.validation_accuracy, *self.confirmations])
 
     @property
     def best_so_far(self) -> tuple[BestSoFar, ...]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from service.domain.experiment import ExperimentSpec, Phase
 from service.domain.layers import Stage
 from service.domain.states import Objective, Sampler, Scheme
+from service.domain.statistics import NOISE_ERRORS
 
 # Raise it whenever the same specification may train to something else than before: nothing older is reused then.
 TRAINING_VERSION = 2
@@ -61,7 +62,8 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
             "factors": [asdict(factor) for factor in factors] if geometric else None,
             "pruner": str(settings.pruner),
             "range test": settings.range_test and RANGE_TEST_VERSION,
-            "second round": settings.second_round,
+            # What falls short of its prefix depends on what is taken for noise.
+            "second round": (settings.second_round, NOISE_ERRORS) if settings.second_round else 0,
             "confirmation": confirmation_seeds(spec),
             "enqueue": [asdict(point) for point in settings.enqueue],
             "initial": asdict(settings.initial) if exponential else None,

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from service.domain.experiment import ExperimentSpec, Split
 from service.domain.layers import Layer
 from service.domain.notation import write
-from service.domain.states import Learning
+from service.domain.states import Learning, Objective, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,27 @@ LINES = (
     PublishedLine(3, "CNN 7", 2, (0.000761, 0.017744, 2.1e-05), (0.078767, 0.004098, 8.292548), 8036.87, 0.113, 0.134),
     PublishedLine(3, "CNN 8", 2, (0.000705, 0.000602, 0.00018), (0.018425, 0.006584, 1.096897), 13911.29, 0.161, 0.212),
 )
+
+PROTOCOL = Split(train=49_000, validation=1_000, preprocessing="mean-image")
+"""Section 4.1 and CS231n's code, with which the author began."""
+BATCH_SIZE = 50
+
+
+def follows_protocol(spec: ExperimentSpec) -> bool:
+    """Whether figures of an experiment may stand beside the published ones: same images, batches, heads, stage inputs.
+
+    What the paper leaves open does not count (momentum, initialisation, precision), nor does the search: its sampler,
+    space and number of trials are what may be better or worse.
+    """
+    recipe = spec.recipe
+    return (
+        (spec.dataset.name, spec.split) == ("cifar10", PROTOCOL)
+        and (recipe.batch_size, recipe.optimizer, recipe.head) == (BATCH_SIZE, "sgd", "linear")
+        and recipe.objective is Objective.CLASSIFICATION
+        # Section 3.1: a stage's output is exactly the next one's input, and a stage has one pair of hyperparameters.
+        and not recipe.standardize_inputs
+        and spec.search.scheme is Scheme.PER_STAGE
+    )
 
 
 def published(stages: Iterable[Iterable[Layer]], learning: Learning, epochs: int) -> PublishedLine | None:

@@ -58,6 +58,8 @@ class StageLine:
     best_so_far: tuple[BestSoFar, ...]
     head_test_accuracy: Interval | None
     knn_test_accuracy: Interval | None
+    confirmed_accuracy: float | None
+    shared_with: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,3 +189,4 @@ class Report:
     decided_searches: int
     enqueued_incumbents: int
     memory_limit: int | None
+    shared_searches: int

@@ -7,9 +7,10 @@ from service.domain.comparisons import WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
 from service.domain.leasing import FailureReason
-from service.domain.report import Report, VariantLine
+from service.domain.report import Report, StageLine, VariantLine
+from service.domain.search import CANDIDATES
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
-from service.domain.statistics import NORMAL_QUANTILE, difference_error
+from service.domain.statistics import noise
 
 FAILURE_LENGTH = 300
 
@@ -23,6 +24,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     if len(report.devices) > 1:
         yield f"Trainings ran on {', '.join(report.devices)}: compare times and memory of one device only."
     yield from _costs(spec, report)
+    yield from _shared(searches)
     yield from _hand_picked(report)
     for search in searches:
         yield from _infeasible(search, spec)
@@ -40,13 +42,25 @@ def _noise(spec: ExperimentSpec, report: Report) -> Iterator[str]:
     if best is None:
         return
     images = spec.split.validation
-    points = 100 * NORMAL_QUANTILE * difference_error(best, best, images)
+    points = 100 * noise(best, best, images)
     if len(spec.seeds) == 1:
         yield (
             f"One seed only: with {images:,} validation images, differences under {points:.1f} points are noise, "
             "and what another seed would change comes on top."
         )
-    yield "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
+    if len(spec.seeds) > 1 and not spec.search.every_seed:
+        seed = spec.seeds[0]
+        yield (
+            f"The search ran on the first seed, {seed}, only: intervals and p-values hold for the hyperparameters that "
+            "this one search chose, and leave out what another search would have chosen."
+        )
+        highest = f"one of the {CANDIDATES} highest" if spec.search.confirm_seeds else "the highest"
+        yield (
+            f"The validation accuracy of seed {seed} is {highest} of its trials and optimistic, more so than those of "
+            "the other seeds; nothing was selected on test accuracies."
+        )
+    else:
+        yield "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
 
 
 def _comparisons(report: Report) -> Iterator[str]:
@@ -71,6 +85,16 @@ def _costs(spec: ExperimentSpec, report: Report) -> Iterator[str]:
         )
 
 
+def _shared(searches: Collection[SearchFacts]) -> Iterator[str]:
+    """What was under way elsewhere spared this experiment some trainings, but nobody knows how many seconds of them."""
+    shared = Counter(search.shared_with for search in searches if search.shared_with is not None)
+    for name, count in shared.items():
+        yield (
+            f"Shared with {name}, under way there already: {count} of {len(searches)} searches; their seconds count in "
+            "both experiments, and none as saved."
+        )
+
+
 def _hand_picked(report: Report) -> Iterator[str]:
     if report.enqueued_incumbents:
         yield (
@@ -80,13 +104,16 @@ def _hand_picked(report: Report) -> Iterator[str]:
 
 
 def _infeasible(search: SearchFacts, spec: ExperimentSpec) -> Iterator[str]:
-    if search.state is SearchState.INFEASIBLE:
+    limit = spec.limits.memory
+    # Without a limit no search is infeasible.
+    if search.state is SearchState.INFEASIBLE and limit is not None:
         failures = (trial.failure for trial in search.tried if trial.failure)
         told = next((failure for failure in failures if failure.startswith(FailureReason.MEMORY_LIMIT)), None)
-        limit = spec.limits.memory
-        what = "its memory limit" if limit is None else f"limits.memory, {limit / 2**20:,.1f} MiB"
         why = f" ({' '.join(told.split())[:FAILURE_LENGTH]})" if told else ""
-        yield f"{search.name} is infeasible: no hyperparameters make it fit into {what}{why}."
+        yield (
+            f"{search.name} is infeasible: no hyperparameters make it fit into limits.memory, "
+            f"{limit / 2**20:,.1f} MiB{why}."
+        )
 
 
 def _dead(search: SearchFacts) -> Iterator[str]:
@@ -109,9 +136,16 @@ def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
         if stage.stagnating:
             yield (
-                f"{_place(line, spec)}: stage {number} reaches {stage.validation_accuracy:.3f}, less than the "
-                f"{before.validation_accuracy:.3f} of the stage it stands on. More trials may help."
+                f"{_place(line, spec)}: stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of "
+                "the stage it stands on. More trials may help."
             )
+
+
+def _reached(stage: StageLine) -> str:
+    """What the stage was judged by."""
+    if stage.confirmed_accuracy is not None:
+        return f"{stage.confirmed_accuracy:.3f} (mean with the seeds that confirmed it)"
+    return f"{stage.validation_accuracy:.3f}"
 
 
 def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:

@@ -9,7 +9,7 @@ from service.domain.comparisons import compare
 from service.domain.experiment import ExperimentSpec, Variant
 from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
 from service.domain.plan import PlannedVariant
-from service.domain.published import PublishedLine, published
+from service.domain.published import PublishedLine, follows_protocol, published
 from service.domain.report import CurvePoint, PhaseLine, Report, StageLine, VariantLine
 from service.domain.report_notes import notes
 from service.domain.states import ExperimentState, SearchState, TrialOrigin
@@ -68,6 +68,7 @@ def assemble_report(
             search.chosen is not None and search.chosen.origin is TrialOrigin.ENQUEUED for search in decided
         ),
         memory_limit=spec.limits.memory,
+        shared_searches=sum(search.shared_with is not None for search in searches.values()),
     )
     return replace(report, notes=tuple(notes(spec, report, searches.values())))
 
@@ -125,9 +126,7 @@ def _allowed(searches: Sequence[SearchFacts]) -> float | None:
 def _published(planned: PlannedVariant, spec: ExperimentSpec, epochs: int) -> PublishedLine | None:
     """The paper's line of a variant; what else than its protocol an experiment follows is not to be held against it."""
     variant = planned.variant
-    if (spec.dataset.name, spec.split.preprocessing) != ("cifar10", "mean-image"):
-        return None
-    if variant != Variant(variant.architecture, variant.learning):
+    if not follows_protocol(spec) or variant != Variant(variant.architecture, variant.learning):
         return None
     stages = next(item.stages for item in spec.architectures if item.name == variant.architecture)
     return published(stages, variant.learning, epochs)
@@ -167,7 +166,7 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         state=search.state,
         epochs=search.epochs,
         origin=search.chosen.origin if search.chosen else None,
-        stagnating=depth > 0 and _stagnates(path[depth - 1].incumbent, training, spec.split.validation),
+        stagnating=depth > 0 and _stagnates(path[depth - 1], search, spec.split.validation),
         second_round=search.second_round,
         activation_bytes=training.activation_bytes if training else None,
         saved_seconds=search.saved_seconds,
@@ -175,13 +174,15 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         best_so_far=search.best_so_far,
         head_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.head_accuracy),
         knn_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.knn_accuracy),
+        confirmed_accuracy=search.accuracy if search.confirmations else None,
+        shared_with=search.shared_with,
     )
 
 
-def _stagnates(prefix: Training | None, training: Training | None, images: int) -> bool:
-    if prefix is None or training is None:
-        return False
-    return falls_short(training.validation_accuracy, prefix.validation_accuracy, images)
+def _stagnates(prefix: SearchFacts, search: SearchFacts, images: int) -> bool:
+    """Whether a stage is below its prefix by more than the noise, both by what they were chosen by."""
+    before, here = prefix.accuracy, search.accuracy
+    return before is not None and here is not None and falls_short(here, before, images)
 
 
 def _curve(points: Sequence[CurvePoint], training: Training | None) -> tuple[CurvePoint, ...]:

@@ -9,7 +9,8 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 1 - CONFIDENCE
-NORMAL_QUANTILE = 1.96
+NOISE_ERRORS = 1.96
+"""What noise means everywhere: up to so many standard errors, which chance stays within 95 times of 100."""
 NO_SPREAD = 1e-9
 """Differences in points that differ by less are the same, told apart by rounding."""
 
@@ -43,22 +44,22 @@ class Difference:
 
 
 def interval(values: Sequence[float]) -> Interval | None:
-    """The mean of the values with its Student t interval; None without any value."""
+    """The mean of values that are never negative with its Student t interval, cut off at 0; None without any value."""
     if not values:
         return None
     mean = fmean(values)
     if len(values) == 1:
         return Interval(mean, None, None, tuple(values))
     half = _student_quantile(len(values)) * stdev(values) / sqrt(len(values))
-    return Interval(mean, mean - half, mean + half, tuple(values))
+    return Interval(mean, max(mean - half, 0.0), mean + half, tuple(values))
 
 
 def accuracy_interval(accuracies: Sequence[float]) -> Interval | None:
-    """``interval`` of accuracies: what it says of values below 0 or above 1 is cut off."""
+    """``interval`` of accuracies, cut off at 1 as well."""
     found = interval(accuracies)
-    if found is None or found.low is None or found.high is None:
+    if found is None or found.high is None:
         return found
-    return replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    return replace(found, high=min(found.high, 1.0))
 
 
 def difference(first: Mapping[int, float], second: Mapping[int, float], images: int) -> Difference | None:
@@ -75,7 +76,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float], images: 
     points = fmean(values)
     one, other = (fmean(accuracies[seed] for seed in seeds) for accuracies in (first, second))
     error = 100 * difference_error(one, other, images)
-    half, method = NORMAL_QUANTILE * error, "images"
+    half, method = NOISE_ERRORS * error, "images"
     p_value = float(2 * stats.norm.sf(abs(points) / error)) if error else float(points == 0)
     if max(values) - min(values) > NO_SPREAD:
         p_value = max(p_value, float(stats.ttest_1samp(values, 0.0).pvalue))
@@ -93,9 +94,14 @@ def difference_error(first: float, second: float, images: int) -> float:
     return sqrt((first * (1 - first) + second * (1 - second)) / images)
 
 
+def noise(first: float, second: float, images: int) -> float:
+    """How far apart two accuracies, each measured once on ``images`` images, may be by chance."""
+    return NOISE_ERRORS * difference_error(first, second, images)
+
+
 def falls_short(accuracy: float, prefix: float, images: int) -> bool:
     """Whether a stage is below the accuracy of its prefix by more than the noise of that many validation images."""
-    return prefix - accuracy > difference_error(prefix, accuracy, images)
+    return prefix - accuracy > noise(prefix, accuracy, images)
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:

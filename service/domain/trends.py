@@ -1,4 +1,7 @@
-"""Do learning rates rise and regularizations fall from stage to stage, as the paper suspects (section 5.2)?"""
+"""Do learning rates rise and regularizations fall from stage to stage, as the paper suspects (section 5.2)?
+
+Compared are the base values: a stage's own pair, or under other schemes that of its head or its first layer.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -7,10 +10,16 @@ from service.domain.experiment import ExperimentSpec
 from service.domain.findings import Findings, SearchFacts
 from service.domain.report import Trend
 from service.domain.space import Point
-from service.domain.states import Learning, SearchState
+from service.domain.states import Learning, Scheme, SearchState
 from service.domain.statistics import sign_test
 
 Step = tuple[Point, Point]
+BASES = {
+    Scheme.PER_STAGE: "",
+    Scheme.PER_LAYER: " of the head (scheme per-layer: its layers' own are left out)",
+    Scheme.GEOMETRIC: " of the first layer (scheme geometric: factors are left out)",
+}
+"""What the first two axes belong to, which steps compare: the base values."""
 
 
 def trends(spec: ExperimentSpec, findings: Sequence[Findings]) -> tuple[Trend, ...]:
@@ -60,8 +69,8 @@ def _trend(spec: ExperimentSpec, phase: int, steps: Sequence[Step], paths: Seque
         regularization_falls_throughout=falling,
         regularization_p_value=fall_chance,
         sentence=(
-            f"{name} one stage to the next the learning rate rises in {rises} of {len(steps)} steps"
-            f"{_chance(rise_chance)} and regularization falls in {falls}{_chance(fall_chance)}; "
+            f"{name} one stage to the next the learning rate{BASES[spec.search.scheme]} rises in {rises} of "
+            f"{len(steps)} steps{_chance(rise_chance)} and regularization falls in {falls}{_chance(fall_chance)}; "
             f"throughout, in {rising} and {falling} of {len(whole)} partial variants."
         ),
     )

@@ -127,6 +127,7 @@ class SearchView:
     best_accuracy: float | None
     incumbent: Point | None
     reused: bool
+    shared_with: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ class ExperimentRow:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A search inside an experiment; ``seeds`` are its own and those that its incumbent is fitted with."""
+    """A search inside an experiment; ``seeds`` are its own and those that its incumbent is fitted with.
+
+    ``reused``: the search was there before the experiment, decided or still under way.
+    """
 
     search_id: UUID
     position: int
@@ -148,6 +151,20 @@ def memberships(tx: Transaction, experiment_id: UUID) -> list[Membership]:
         )
         for row in rows
     ]
+
+
+def sharers(tx: Transaction, experiment_id: UUID) -> dict[UUID, str]:
+    """Of the experiment's searches that were there before it, the names of the experiments that brought them."""
+    rows = tx.execute(
+        """
+        SELECT es.search_id, o.name FROM experiment_search es
+        JOIN experiment_search f ON f.search_id = es.search_id AND NOT f.reused
+        JOIN experiment o ON o.id = f.experiment_id
+        WHERE es.experiment_id = :id AND es.reused
+        """,
+        {"id": experiment_id},
+    )
+    return {row.search_id: row.name for row in rows}
 
 
 def set_state(tx: Transaction, experiment_id: UUID, state: ExperimentState) -> None:

@@ -12,11 +12,14 @@ from service.storage.engine import Transaction
 from service.storage.trials import point_of
 
 VIEW = """
-SELECT s.id, s.state, s.planned, s.parent_id, es.name, es.phase, es.used_by, es.reused, counts.*,
+SELECT s.id, s.state, s.planned, s.parent_id, es.name, es.phase, es.used_by, counts.*,
+       -- What was still under way when the experiment was submitted is shared, not taken over.
+       es.reused AND coalesce(s.decided_at <= e.created_at, false) AS reused, brought.name AS shared_with,
        -- What a search may spend in seconds is no number of trials that it still lacks.
        CASE WHEN s.match_ids = '{}' THEN s.budget ELSE counts.finished + counts.running END AS budget,
        best.learning_rate, best.regularization, best.more
 FROM experiment_search es
+JOIN experiment e ON e.id = es.experiment_id
 JOIN search s ON s.id = es.search_id
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE state <> 'running') AS finished, count(*) FILTER (WHERE state = 'running') AS running,
@@ -25,6 +28,10 @@ CROSS JOIN LATERAL (
     FROM trial WHERE search_id = s.id
 ) counts
 LEFT JOIN trial best ON best.id = s.incumbent_id
+LEFT JOIN LATERAL (
+    SELECT o.name FROM experiment_search f JOIN experiment o ON o.id = f.experiment_id
+    WHERE f.search_id = s.id AND NOT f.reused LIMIT 1
+) brought ON es.reused AND NOT coalesce(s.decided_at <= e.created_at, false)
 """
 
 
@@ -36,10 +43,7 @@ def of_experiment(tx: Transaction, experiment_id: UUID) -> tuple[SearchView, ...
 
 def get(tx: Transaction, search_id: UUID) -> SearchView:
     """One search as the newest experiment on it has it."""
-    row = tx.execute(
-        f"{VIEW} JOIN experiment e ON e.id = es.experiment_id WHERE s.id = :id ORDER BY e.created_at DESC LIMIT 1",
-        {"id": search_id},
-    ).one_or_none()
+    row = tx.execute(f"{VIEW} WHERE s.id = :id ORDER BY e.created_at DESC LIMIT 1", {"id": search_id}).one_or_none()
     if row is None:
         raise NotFound(f"there is no search {search_id}")
     return _view(row)
@@ -64,4 +68,5 @@ def _view(row: Any) -> SearchView:
         best_accuracy=row.best_accuracy,
         incumbent=None if row.learning_rate is None else point_of(row),
         reused=row.reused,
+        shared_with=row.shared_with,
     )

@@ -10,7 +10,8 @@ from service.domain.plan import searched_seeds
 from service.domain.report import CurvePoint, Report
 from service.domain.reporting import assemble_report
 from service.domain.states import TaskKind
-from service.storage import Storage, Transaction, costs, experiments, results, searches
+from service.storage import Storage, Transaction, confirmations, costs, experiments, results, searches
+from service.storage.confirmations import ConfirmationRow
 from service.storage.costs import OtherCost, TriedRow
 from service.storage.experiments import ExperimentRow, Membership
 from service.storage.searches import SearchRow
@@ -26,6 +27,8 @@ class _Read:
     fits: dict[UUID, dict[int, Training]]
     evaluations: dict[UUID, dict[int, Evaluation]]
     others: dict[UUID, list[OtherCost]]
+    confirmed: dict[UUID, list[ConfirmationRow]]
+    sharers: dict[UUID, str]
 
 
 def build_report(store: Storage, experiment_id: UUID) -> Report:
@@ -34,7 +37,7 @@ def build_report(store: Storage, experiment_id: UUID) -> Report:
         experiment = experiments.get(tx, experiment_id)
         members = {member.search_id: member for member in experiments.memberships(tx, experiment_id)}
         rows = searches.of_experiment(tx, experiment_id)
-        read = _read(tx, list(members))
+        read = _read(tx, experiment_id, list(members))
         devices = results.devices(tx, members)
         until = experiment.finished_at or tx.now()
     return assemble_report(
@@ -48,7 +51,7 @@ def build_report(store: Storage, experiment_id: UUID) -> Report:
     )
 
 
-def _read(tx: Transaction, ids: list[UUID]) -> _Read:
+def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
     incumbents: dict[UUID, Training] = {}
     fits: dict[UUID, dict[int, Training]] = defaultdict(dict)
     for item in results.trainings(tx, ids):
@@ -59,6 +62,9 @@ def _read(tx: Transaction, ids: list[UUID]) -> _Read:
     others: dict[UUID, list[OtherCost]] = defaultdict(list)
     for cost in costs.others(tx, ids):
         others[cost.search_id].append(cost)
+    confirmed: dict[UUID, list[ConfirmationRow]] = defaultdict(list)
+    for confirmation in confirmations.of_searches(tx, ids):
+        confirmed[confirmation.search_id].append(confirmation)
     return _Read(
         tried=costs.tried(tx, ids),
         curves=results.curves(tx, ids),
@@ -66,10 +72,15 @@ def _read(tx: Transaction, ids: list[UUID]) -> _Read:
         fits=fits,
         evaluations=results.evaluations(tx, ids),
         others=others,
+        confirmed=confirmed,
+        sharers=experiments.sharers(tx, experiment),
     )
 
 
 def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: _Read) -> SearchFacts:
+    chance = experiment.spec.dataset.chance
+    # What was still under way when the experiment was submitted is shared, not taken over.
+    decided_before = member.reused and row.decided_at is not None and row.decided_at <= experiment.created_at
     fitted = set(experiment.spec.seeds) - set(searched_seeds(experiment.spec))
     tried, others = read.tried.get(row.id, []), read.others.get(row.id, [])
     fits = [cost for cost in others if cost.kind is TaskKind.FIT and not cost.confirms]
@@ -80,13 +91,19 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         name=row.name,
         stage=write(row.planned.stage.layers),
         state=row.state,
-        reused=member.reused,
+        reused=decided_before,
+        shared_with=read.sharers.get(row.id) if member.reused and not decided_before else None,
         epochs=row.planned.budget.epochs,
         chosen=next((trial.tried for trial in tried if trial.chosen), None),
         incumbent=read.incumbents.get(row.id),
         tried=tuple(trial.tried for trial in tried),
         range_test_seconds=sum(cost.seconds for cost in others if cost.kind is TaskKind.RANGE_TEST),
         confirmation_seconds=sum(cost.seconds for cost in others if cost.confirms),
+        confirmations=tuple(
+            chance if item.diverged else item.accuracy
+            for item in read.confirmed.get(row.id, [])
+            if item.candidate_id == row.incumbent_id and item.accuracy is not None
+        ),
         second_round=row.round > 1,
         allowed_seconds=row.seconds,
         curve=read.curves.get(row.id, ()),

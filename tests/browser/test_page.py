@@ -167,6 +167,77 @@ def test_a_name_is_never_read_as_html(enter: Enter, admin: httpx.Client, registe
     admin.post(f"/v1/experiments/{made['id']}/cancel")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "shown"),
+    [("per-layer", r"^\S+e-\d, head \S+e-\d$"), ("geometric", r"^\S+e-\d × [\d.]+\^k$")],
+)
+def test_every_layers_hyperparameters_are_shown(
+    enter: Enter, admin: httpx.Client, worker: httpx.Client, registered: str, scheme: str, shown: str
+) -> None:
+    made = admin.post(
+        "/v1/experiments",
+        json=submission(name=scheme, search={"sampler": "sobol", "scheme": scheme}, reuse=False),
+    ).json()
+    while admin.get(f"/v1/experiments/{made['id']}").json()["state"] == "running":
+        train(worker, registered)
+    page = enter()
+    page.goto(f"/experiments/{made['id']}")
+    first = page.locator("#report tbody tr").first
+    for column in (1, 2):
+        expect(first.locator("td").nth(column).locator("div").first).to_have_text(re.compile(shown))
+    for column in (3, 4):
+        cell = page.locator("#searches tbody tr").first.locator("td").nth(column)
+        expect(cell).to_have_text(re.compile(shown))
+
+
+@pytest.fixture
+def seeded(admin: httpx.Client, worker: httpx.Client, registered: str) -> dict[str, Any]:
+    """Three seeds of long networks: the widest lines there are."""
+    block = "Conv-3-32 Conv-3-32 Pool-2"
+    made = admin.post(
+        "/v1/experiments",
+        json=submission(
+            name="three seeds",
+            architectures={"CNN 8": [block, block, block]},
+            variants=[
+                {"architecture": "CNN 8", "learning": "partial"},
+                {"architecture": "CNN 8", "learning": "total"},
+                {"architecture": "CNN 8", "learning": "total", "budget": "passes", "checkpointing": True},
+            ],
+            phases=[{"epochs": 1, "trials": 1}],
+            seeds=[0, 1, 2],
+        ),
+    ).json()
+    while admin.get(f"/v1/experiments/{made['id']}").json()["state"] == "running":
+        train(worker, registered)
+    ended: dict[str, Any] = admin.get(f"/v1/experiments/{made['id']}").json()
+    return ended
+
+
+@pytest.mark.parametrize("width", [400, 1300])
+def test_the_table_of_several_seeds_fits_or_scrolls_in_its_frame(
+    enter: Enter, seeded: dict[str, Any], width: int
+) -> None:
+    page = enter(viewport={"width": width, "height": 900})
+    page.goto(f"/experiments/{seeded['id']}")
+    expect(page.locator("#report tbody tr")).to_have_count(3)
+    heads = page.locator("#report thead th").all_inner_texts()
+    assert heads[-2:] == ["Memory", "Resident"]
+    line = page.locator("#report tbody tr").first
+    expect(line.locator("td").last).to_have_text("100 B")
+    assert line.inner_text().count("±") == 4
+    frame = page.locator("#report .table")
+    hidden = frame.evaluate("frame => frame.scrollWidth - frame.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == 1300:
+        assert hidden == 0
+        searches = page.locator("#searches .table")
+        assert searches.evaluate("frame => frame.scrollWidth - frame.clientWidth") == 0
+    else:
+        frame.evaluate("frame => frame.scrollTo(frame.scrollWidth, 0)")
+        expect(line.locator("td").last).to_be_in_viewport()
+
+
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_and_follow_the_colour_scheme(

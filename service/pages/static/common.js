@@ -49,6 +49,23 @@ export function scientific(value) {
   return `${mantissa}e${Number(exponent)}`;
 }
 
+// A stage that breaks between its layers only, never at a hyphen.
+export const layers = (stage) => stage.split(" ").flatMap((layer, index) => [index ? " " : "", make("span", { class: "layer" }, layer)]);
+
+// A point of hyperparameters along an axis: its base, with a factor from layer to layer, or after those of the layers.
+export function axis(point, name) {
+  if (!point) return "–";
+  const more = Object.entries(point.more ?? {}).filter(([key]) => key.startsWith(name)).map(([key, value]) => [key.slice(name.length + 1), value]);
+  const base = scientific(point[name]);
+  const factor = more.find(([key]) => key === "factor");
+  if (factor) return `${base} × ${Number(factor[1].toPrecision(2))}^k`;
+  const layers = more.sort(([one], [other]) => one - other).map(([, value]) => scientific(value));
+  return layers.length ? `${layers.join(", ")}, head ${base}` : base;
+}
+
+// Half of an interval, one end of which may be cut off.
+export const half = (value) => Math.max(value.high - value.mean, value.mean - value.low);
+
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 10) return `${value.toFixed(2)} s`;

@@ -1,4 +1,4 @@
-import { ask, badge, bar, bytes, cell, follow, make, moment, notice, number, percent, progress, scientific, seconds, show, small, table, workers } from "./common.js";
+import { ask, axis, badge, bar, bytes, cell, follow, half, layers, make, moment, notice, number, percent, progress, seconds, show, small, table, workers } from "./common.js";
 
 const page = document.getElementById("experiment");
 const address = `/v1/experiments/${page.dataset.id}`;
@@ -68,17 +68,18 @@ function searches({ items }) {
   const rows = tree(items).map(([search, branch]) => {
     const extra = [search.running ? `${search.running} running` : "", search.failed ? `${search.failed} failed` : ""].filter(Boolean);
     const name = page.dataset.dashboard && search.state !== "waiting"
-      ? make("a", { href: `/studies/${encodeURIComponent(search.name)}`, title: `${search.name} in optuna-dashboard` }, search.stage)
-      : make("span", { title: search.name }, search.stage);
-    const facts = [phases > 1 ? `phase ${search.phase + 1}, ${epochs(search.epochs)}` : "", search.reused ? "taken over" : ""].filter(Boolean);
+      ? make("a", { href: `/studies/${encodeURIComponent(search.name)}`, title: `${search.name} in optuna-dashboard` }, ...layers(search.stage))
+      : make("span", { title: search.name }, ...layers(search.stage));
+    const facts = [phases > 1 ? `phase ${search.phase + 1}, ${epochs(search.epochs)}` : "", search.reused ? "taken over" : "",
+      search.shared_with ? `shared with ${search.shared_with}` : ""].filter(Boolean);
     return make("tr", {},
       make("th", { scope: "row" }, make("div", { class: "node" }, branch ? make("span", { class: "branch" }, branch) : null,
         make("div", {}, name, facts.length ? small(facts.join(" · ")) : null))),
       cell(badge(search.state)),
       progress(search.finished, search.trials, extra.length ? ` · ${extra.join(" · ")}` : ""),
       number(percent(search.best_accuracy)),
-      number(search.incumbent ? scientific(search.incumbent.learning_rate) : "–"),
-      number(search.incumbent ? scientific(search.incumbent.regularization) : "–"),
+      number(axis(search.incumbent, "learning_rate")),
+      number(axis(search.incumbent, "regularization")),
       make("td", { class: "names" }, small(search.used_by.join(", "))));
   });
   return table(["Stage search", "State", "Trials", ">Best validation", ">Learning rate", ">Regularization", "Used by"], rows);
@@ -86,12 +87,20 @@ function searches({ items }) {
 
 function interval(value) {
   if (!value) return ["–"];
-  return value.low === null ? [percent(value.mean)] : [percent(value.mean), small(`${percent(value.low)} to ${percent(value.high)}`)];
+  return value.low === null ? [percent(value.mean)] : [percent(value.mean), small(`± ${(100 * half(value)).toFixed(2)}`)];
+}
+
+function trainingTime(line) {
+  const value = line.mean_training_seconds;
+  if (!value) return ["–"];
+  return value.low === null ? [seconds(value.mean)] : [seconds(value.mean), small(`± ${seconds(half(value))}`)];
 }
 
 function report(data) {
   const phases = new Set(data.variants.map((line) => line.phase)).size > 1;
-  const lines = (kind, line, text) => make("td", { class: `${kind} lines` }, ...line.stages.map((stage) => make("div", {}, text(stage))));
+  // Of several stages each has its line in every column; a single one may take as many as it needs.
+  const lines = (kind, line, text, draw = (shown) => [shown]) => make("td", { class: line.stages.length > 1 ? `${kind} lines` : kind },
+    ...line.stages.map((stage) => make("div", { title: text(stage) }, ...draw(text(stage)))));
   const best = (axis) => Math.max(...data.variants.map((line) => line[axis]?.mean ?? -1));
   const tops = { training_accuracy: best("training_accuracy"), validation_accuracy: best("validation_accuracy"), test_accuracy: best("test_accuracy") };
   const accuracy = (line, axis, aside) => make("td", { class: line[axis]?.mean === tops[axis] ? "number best" : "number" },
@@ -100,16 +109,17 @@ function report(data) {
     make("th", { scope: "row" }, line.architecture,
       small([line.label.replace(`${line.architecture} `, ""), phases ? `phase ${line.phase + 1}` : "", quiet.has(line.state) ? line.state : ""].filter(Boolean).join(" · ")),
       quiet.has(line.state) || line.state === "complete" ? null : badge(line.state)),
-    lines("mono", line, (stage) => stage.stage),
-    lines("number", line, (stage) => scientific(stage.hyperparameters?.learning_rate)),
-    lines("number", line, (stage) => scientific(stage.hyperparameters?.regularization)),
+    lines("mono", line, (stage) => stage.stage, layers),
+    lines("number", line, (stage) => axis(stage.hyperparameters, "learning_rate")),
+    lines("number", line, (stage) => axis(stage.hyperparameters, "regularization")),
     accuracy(line, "training_accuracy"),
     accuracy(line, "validation_accuracy", line.published ? `paper ${percent(line.published.validation_accuracy)}` : ""),
     accuracy(line, "test_accuracy"),
-    number(seconds(line.training_seconds)),
-    number(seconds(line.search_seconds), small(`${line.trials} trials`), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null),
-    number(bytes(line.memory_bytes), line.analytic_memory_bytes ? small(`${bytes(line.analytic_memory_bytes)} analytic`) : null)));
-  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Training time", ">Search time", ">Memory"];
+    number(...trainingTime(line)),
+    number(seconds(line.search_seconds), small(`${line.trials} trial${line.trials === 1 ? "" : "s"}`), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null),
+    number(bytes(line.memory_bytes), line.analytic_memory_bytes ? small(`${bytes(line.analytic_memory_bytes)} analytic`) : null),
+    number(bytes(line.resident_bytes))));
+  const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Training time", ">Search time", ">Memory", ">Resident"];
   const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
   const points = (value) => [make("b", {}, signed(value.points)), ` (${signed(value.low)} to ${signed(value.high)})`];
   const difference = (line, first, second) => make("li", {},

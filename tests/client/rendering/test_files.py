@@ -11,7 +11,7 @@ from client.rendering.files import write_csv, write_markdown, write_text
 from client.rendering.latex import write_latex
 from contract.experiments import Report
 from tests.client.builders import report, variant
-from tests.client.rich import rich_report
+from tests.client.rich import layered_report, rich_report
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -34,6 +34,38 @@ def test_a_report_is_written_as_it_always_was(name: str, write: Callable[[Report
 )
 def test_everything_a_report_may_hold_is_written(name: str, write: Callable[[Report], str]) -> None:
     assert write(rich_report()) == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_every_format_tells_what_every_layer_was_trained_with() -> None:
+    found = layered_report()
+    layered, geometric = "3.4e-3, 1.0e-2, head 5.6e-2 / 2.0e-4, 3.0e-4, head 1.0e-3", "1.2e-2 × 0.5^k / 3.0e-4 × 2^k"
+
+    for shown in (write_text(found), write_markdown(found)):
+        assert layered in shown
+        assert geometric in shown
+        assert "times f in each further one and in the head" in shown
+    latex = write_latex(found)
+    assert r"& $3.4 \cdot 10^{-3}$, $1.0 \cdot 10^{-2}$, head $5.6 \cdot 10^{-2}$ &" in latex
+    assert r"& $1.2 \cdot 10^{-2}$ $\times 0.5^k$ & $3.0 \cdot 10^{-4}$ $\times 2^k$ &" in latex
+    assert "one for each of its convolutions, then the head's" in latex
+    (row,) = csv.DictReader(io.StringIO(write_csv(found)))
+    assert row["learning_rate"] == "0.056;0.012"
+    first, second = row["more_hyperparameters"].split(";")
+    assert first.split()[0] == "learning_rate_10=0.01"
+    assert second == "learning_rate_factor=0.5 regularization_factor=2.0"
+
+
+def test_training_times_are_means_over_the_seeds_everywhere() -> None:
+    found = rich_report(phases=1)
+
+    for shown in (write_text(found), write_markdown(found)):
+        assert "28.5 s ± 0.90 s" in shown
+    assert r"28.5 s $\pm$ 0.90 s" in write_latex(found)
+    row = next(csv.DictReader(io.StringIO(write_csv(found))))
+    assert [row[f"training_seconds{end}"] for end in ("", "_low", "_high")] == ["28.5", "27.6", "29.4"]
+    paper = next(text for text in write_markdown(found).splitlines() if text.startswith("| time (s) | paper |"))
+    ours = write_markdown(found).splitlines()[write_markdown(found).splitlines().index(paper) + 1]
+    assert ours.startswith("|  | ours | 28.50 |")
 
 
 def test_the_papers_tables_stand_beside_ours_in_its_layout() -> None:

@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from client.rendering.html import write_html
-from tests.client.builders import report, variant
-from tests.client.rich import rich_report
+from contract.submission import Point
+from tests.client.builders import report, stage, variant
+from tests.client.rich import layered_report, rich_report
 
 MEGABYTE = 2**20
 
@@ -73,6 +74,29 @@ def test_the_page_says_everything_in_words_too(page: str) -> None:
     # Figures keep their text as text, for search and for readers of screens.
     assert re.search(r"<text[^>]*>validation accuracy</text>", page)
     assert "mathdefault" not in page
+
+
+def test_times_have_bars_and_every_layer_its_hyperparameters(page: str) -> None:
+    assert "28.5 s ± 0.90 s" in page
+    assert "training (seed 0)" in page
+
+    shown = write_html(layered_report())
+
+    assert "head 5.6e-2 / 2.0e-4" in shown
+    assert "1.2e-2 × 0.5^k / 3.0e-4 × 2^k" in shown
+    assert "Under the scheme per-layer they are those of the head" in shown
+    assert "Under the scheme" not in page
+
+
+def test_stages_say_with_whom_they_are_shared_and_how_they_were_confirmed() -> None:
+    point = Point(learning_rate=0.1, regularization=0.1)
+    shared = stage("Conv-3-8", point, shared_with="<early>", confirmed_accuracy=0.89)
+
+    shown = write_html(report(variants=[variant("A", "total", [shared])], gaps=[], shared_searches=1))
+
+    assert "shared with &lt;early&gt;" in shown
+    assert "0.900 (0.890 confirmed)" in shown
+    assert "1 shared with experiments that were under way" in shown
 
 
 def test_names_are_never_read_as_html_or_formulas() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from service.domain import identity
 from service.domain.experiment import ExperimentSpec, Limits, Phase, Split
 from service.domain.identity import Place, search_key
 from service.domain.plan import plan_experiment
@@ -34,6 +35,17 @@ def test_the_initial_point_counts_only_where_it_is_used(understand: Understand) 
         replace(each, search=replace(each.search, sampler=Sampler.RANDOM_EXPONENTIAL)) for each in (spec, elsewhere)
     )
     assert key(exponential) != key(moved)
+
+
+def test_what_is_noise_counts_only_where_it_brings_a_second_round(
+    understand: Understand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = understand()
+    twice = replace(spec, search=replace(spec.search, second_round=3))
+    before = key(spec), key(twice)
+    monkeypatch.setattr(identity, "NOISE_ERRORS", 1.0)
+    assert key(spec) == before[0]
+    assert key(twice) != before[1]
 
 
 @pytest.mark.parametrize(

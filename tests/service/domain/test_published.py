@@ -1,8 +1,12 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import pytest
 
+from service.domain.experiment import ExperimentSpec, Split
 from service.domain.notation import parse
-from service.domain.published import LINES, NETWORKS, PublishedLine, published
-from service.domain.states import Learning
+from service.domain.published import LINES, NETWORKS, PublishedLine, follows_protocol, published
+from service.domain.states import Learning, Objective, Sampler, Scheme
 
 
 def test_both_tables_have_all_eight_networks_with_a_point_for_every_stage() -> None:
@@ -39,3 +43,38 @@ def test_lines_are_as_printed() -> None:
 
     assert (dead.learning_rates, dead.validation_accuracy) == ((0.000547, 0.000111, 0.0), 0.127)
     assert (best.regularizations, best.seconds, best.training_accuracy) == ((0.078767, 0.004098), 5709.78, 0.677)
+
+
+@pytest.fixture
+def spec(understand: Callable[..., ExperimentSpec]) -> ExperimentSpec:
+    """The paper's protocol with a search of our own."""
+    return understand(
+        dataset={"name": "cifar10", "train": 49_000, "validation": 1_000, "preprocessing": "mean-image"},
+        training={"standardize_inputs": False, "momentum": 0.0, "initialization": "torch"},
+    )
+
+
+def test_the_search_and_what_the_paper_leaves_open_may_differ(spec: ExperimentSpec) -> None:
+    other = replace(spec, search=replace(spec.search, sampler=Sampler.RANDOM_EXPONENTIAL), seeds=(0, 1))
+
+    assert follows_protocol(spec)
+    assert follows_protocol(replace(other, recipe=replace(spec.recipe, momentum=0.9, initialization="he")))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: replace(spec, dataset=replace(spec.dataset, name="cifar100")),
+        lambda spec: replace(spec, split=Split(45_000, 5_000, "mean-image")),
+        lambda spec: replace(spec, split=Split(49_000, 1_000, "standardize")),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, batch_size=128)),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, head="mlp")),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, objective=Objective.CONTRASTIVE)),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, standardize_inputs=True)),
+        lambda spec: replace(spec, search=replace(spec.search, scheme=Scheme.PER_LAYER)),
+    ],
+)
+def test_whoever_trains_otherwise_is_not_held_against_the_paper(
+    spec: ExperimentSpec, change: Callable[[ExperimentSpec], ExperimentSpec]
+) -> None:
+    assert not follows_protocol(change(spec))

@@ -164,6 +164,25 @@ def test_partial_of_a_network_too_large_for_total_is_measured_against_the_best_t
     ]
 
 
+def test_a_pair_that_is_a_gap_already_is_no_lead_as_well(understand: Understand) -> None:
+    spec = understand(
+        architectures={"L": ["Conv-3-64", "Conv-3-64"]},
+        variants=[
+            {"architecture": "L", "learning": "partial"},
+            {"architecture": "L", "learning": "total"},
+            {"architecture": "L", "learning": "total", "checkpointing": True},
+        ],
+        limits={"memory": "8MiB"},
+    )
+    plan = plan_experiment(spec)
+    searches = facts(plan, [0.5] * len(plan.searches))
+    whole = next(variant for variant in plan.variants if variant.variant.label == "L total").path[0]
+    searches[whole] = ended(searches[whole], SearchState.INFEASIBLE, tried(None))
+    report = tell(spec, searches)
+    assert [(gap.total, gap.partial) for gap in report.gaps] == [("L total, checkpointed", "L partial")]
+    assert (report.leads, report.comparisons) == ((), 1)
+
+
 def test_without_the_first_architectures_total_there_are_no_leads(understand: Understand) -> None:
     spec = understand(**A, variants=[{"architecture": "A", "learning": "partial"}])
     report = tell(spec, facts(plan_experiment(spec), [0.5, 0.6]))

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,53 @@ def test_several_seeds_are_not_called_one(spec: ExperimentSpec, searches: Facts)
     assert not any("One seed only" in note for note in tell(spec, searches).notes)
 
 
+def test_a_search_on_the_first_of_several_seeds_is_said_to_bound_what_intervals_mean(understand: Understand) -> None:
+    def told(**wishes: Any) -> tuple[str, ...]:
+        spec = understand(architectures={"A": ["Conv-3-8"]}, **wishes)
+        return tell(spec, facts(plan_experiment(spec), [0.5])).notes
+
+    optimistic = "Validation accuracies chose the hyperparameters and are optimistic; test accuracies are not."
+    notes = told()
+    assert optimistic in notes
+    assert not any("first seed" in note for note in notes)
+    notes = told(seeds=[3, 4])
+    assert any(
+        note.startswith("The search ran on the first seed, 3, only: intervals and p-values hold for") for note in notes
+    )
+    assert (
+        "The validation accuracy of seed 3 is the highest of its trials and optimistic, more so than those of the "
+        "other seeds; nothing was selected on test accuracies."
+    ) in notes
+    assert optimistic not in notes
+    notes = told(seeds=[3, 4], search={"confirm_seeds": 1})
+    assert any("is one of the 2 highest of its trials" in note for note in notes)
+
+
+def test_a_search_on_each_seed_is_not_said_to_have_run_on_the_first(understand: Understand) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8"]}, seeds=[0, 5], search={"seeds": "each"})
+    notes = tell(spec, facts(plan_experiment(spec), [0.5, 0.6])).notes
+    assert not any("first seed" in note for note in notes)
+    assert any(note.startswith("Validation accuracies chose") for note in notes)
+
+
+def test_a_confirmed_stage_is_judged_by_its_mean(spec: ExperimentSpec, searches: Facts) -> None:
+    _, first, second = searches
+    searches[first] = replace(searches[first], incumbent=training(0.60), confirmations=(0.50, 0.52))
+    searches[second] = replace(searches[second], incumbent=training(0.53), confirmations=(0.53, 0.53))
+    report = tell(spec, searches)
+    before, stage = next(line for line in report.variants if line.label == "A partial").stages
+    assert before.confirmed_accuracy == pytest.approx(0.54)
+    assert stage.confirmed_accuracy == pytest.approx(0.53)
+    assert not stage.stagnating
+    searches[second] = replace(searches[second], confirmations=(0.40, 0.40))
+    notes = "\n".join(tell(spec, searches).notes)
+    assert (
+        "A partial: stage 2 reaches 0.443 (mean with the seeds that confirmed it), less than the 0.540 (mean with the "
+        "seeds that confirmed it) of the stage it stands on. More trials may help."
+    ) in notes
+    assert report.variants[0].stages[0].confirmed_accuracy is None
+
+
 def test_notes_tell_what_the_search_cost_and_what_reuse_saved(spec: ExperimentSpec, searches: Facts) -> None:
     first, second, _ = searches
     searches[first] = replace(
@@ -62,6 +110,18 @@ def test_notes_tell_what_the_search_cost_and_what_reuse_saved(spec: ExperimentSp
         f"{searches[first].name} fell short of its prefix or diverged, and got a second round in a wider space."
         in notes
     )
+
+
+def test_what_is_shared_with_an_experiment_under_way_is_named_and_saves_nothing(
+    spec: ExperimentSpec, searches: Facts
+) -> None:
+    searches = {key: replace(search, shared_with="early") for key, search in searches.items()}
+    report = tell(spec, searches)
+    assert (report.reused_searches, report.shared_searches, report.saved_seconds) == (0, 3, 0.0)
+    assert {stage.shared_with for line in report.variants for stage in line.stages} == {"early"}
+    notes = "\n".join(report.notes)
+    assert "Shared with early, under way there already: 3 of 3 searches; their seconds count in both" in notes
+    assert "come from earlier" not in notes
 
 
 def test_notes_say_why_a_search_is_infeasible_and_what_never_ran(understand: Understand) -> None:

@@ -46,6 +46,23 @@ def test_steps_that_variants_share_count_once(understand: Understand) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("scheme", "whose"),
+    [
+        ("per-layer", "the learning rate of the head (scheme per-layer: its layers' own are left out) rises in"),
+        ("geometric", "the learning rate of the first layer (scheme geometric: factors are left out) rises in"),
+    ],
+)
+def test_a_trend_says_whose_hyperparameters_it_compares(understand: Understand, scheme: str, whose: str) -> None:
+    spec = understand(
+        architectures={"A": NETWORKS["A"]},
+        variants=[{"architecture": "A", "learning": "partial"}],
+        search={"scheme": scheme},
+    )
+    (trend,) = tell(spec, facts(plan_experiment(spec), [0.5] * 2)).trends
+    assert whose in trend.sentence
+
+
 def test_only_decided_stages_make_steps_and_every_phase_its_own(understand: Understand) -> None:
     spec = understand(
         architectures={"C": NETWORKS["C"]},

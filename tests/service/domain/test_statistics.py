@@ -7,6 +7,7 @@ from service.domain.statistics import (
     falls_short,
     holm,
     interval,
+    noise,
     sign_test,
 )
 
@@ -100,11 +101,20 @@ def test_the_sign_test_is_two_sided() -> None:
     assert sign_test(0, 0) is None
 
 
-def test_a_stage_falls_short_by_more_than_the_standard_error() -> None:
-    # Standard error sqrt(0.5 / 1000) = 0.0224.
-    assert falls_short(0.47, 0.5, 1_000)
-    assert not falls_short(0.48, 0.5, 1_000)
+def test_a_stage_falls_short_by_more_than_the_noise() -> None:
+    # Standard error sqrt(0.5 / 1000) = 0.0224, noise 1.96 times that.
+    assert noise(0.5, 0.5, 1_000) == pytest.approx(0.0438, abs=1e-4)
+    assert falls_short(0.455, 0.5, 1_000)
+    assert not falls_short(0.457, 0.5, 1_000)
     assert not falls_short(0.6, 0.5, 1_000)
+
+
+def test_an_interval_never_tells_of_less_than_nothing() -> None:
+    found = interval([1.0, 9.0])
+    assert found is not None
+    assert (found.mean, found.low) == (5.0, 0.0)
+    # t(0.975, 1) = 12.706, standard deviation 5.657.
+    assert found.high == pytest.approx(5 + 12.706 * 4, abs=0.01)
 
 
 def test_an_interval_of_accuracies_ends_where_accuracies_do() -> None:

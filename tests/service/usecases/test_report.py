@@ -7,10 +7,12 @@ import pytest
 from sqlalchemy import event
 
 from contract import experiments
+from service.domain.identity import FIRST_CONFIRMATION_SEED
 from service.domain.report import CurvePoint, Report
 from service.domain.states import TaskKind
 from service.storage.tasks import LeasedTask
 from service.usecases.build_report import build_report
+from service.usecases.look_up import get_experiment
 from service.usecases.record_result import record_result
 from tests.service.lab import TREE, Lab
 
@@ -94,6 +96,26 @@ def test_reused_searches_and_fits_are_what_was_not_spent_again(lab: Lab, finishe
     assert (first.reused_fits, first.saved_seconds, first.fit_seconds) == (0, 0.0, 9.0)
 
 
+def test_a_search_under_way_elsewhere_is_shared_and_not_reused(lab: Lab) -> None:
+    early = lab.submit(TREE, name="early")
+    worker = lab.worker()
+    lab.plan()
+    while lab.value("SELECT count(*) FROM search WHERE state = 'decided'") == 0:
+        lab.finish(lab.take(worker))
+        lab.plan()
+    late = lab.submit(TREE, name="late")
+    lab.drive(late, worker)
+    report = build_report(lab.store, late)
+    assert (report.searches, report.reused_searches, report.shared_searches) == (3, 1, 2)
+    assert report.saved_seconds == 9.0
+    assert [(stage.reused, stage.shared_with) for stage in partial(report).stages] == [(True, None), (False, "early")]
+    shown = get_experiment(lab.store, late).stage_searches
+    assert sorted((view.reused, view.shared_with or "") for view in shown) == [(False, "early")] * 2 + [(True, "")]
+    first = build_report(lab.store, early)
+    assert (first.reused_searches, first.shared_searches) == (0, 0)
+    assert {view.shared_with for view in get_experiment(lab.store, early).stage_searches} == {None}
+
+
 def test_range_tests_and_confirmations_belong_to_the_search_and_not_to_the_fits(lab: Lab, finished: UUID) -> None:
     lab.run(
         """
@@ -112,6 +134,29 @@ def test_range_tests_and_confirmations_belong_to_the_search_and_not_to_the_fits(
     line = partial(build_report(lab.store, finished))
     assert [stage.search_seconds for stage in line.stages] == [9.0, 29.0]
     assert (line.search_seconds, line.confirmation_seconds, line.fit_seconds) == (38.0, 10.0, 6.0)
+
+
+def test_a_confirmed_incumbent_tells_the_mean_it_was_chosen_by(lab: Lab) -> None:
+    experiment = lab.submit(search={"confirm_seeds": 2})
+    values = iter([0.62, 0.61, 0.3])
+
+    def work(lease: LeasedTask) -> None:
+        if lease.kind is TaskKind.TRIAL:
+            lab.finish(lease, next(values))
+        elif lease.kind is TaskKind.FIT:
+            first = lease.work.seed == FIRST_CONFIRMATION_SEED
+            lab.finish(lease, 0.6, "complete" if first or " trial 1 " in lease.label else "diverged")
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, lab.worker(), work)
+    (stage,) = build_report(lab.store, experiment).variants[0].stages
+    assert stage.validation_accuracy == 0.61
+    assert stage.confirmed_accuracy == pytest.approx((0.61 + 0.6 + 0.6) / 3)
+    # Had the other one been chosen, what diverged would have counted at chance.
+    lab.run("UPDATE search SET incumbent_id = (SELECT id FROM trial WHERE ordinal = 0)")
+    (stage,) = build_report(lab.store, experiment).variants[0].stages
+    assert stage.confirmed_accuracy == pytest.approx((0.62 + 0.6 + 0.1) / 3)
 
 
 def test_rounds_and_allowed_seconds_are_those_of_the_search(lab: Lab, finished: UUID) -> None:
