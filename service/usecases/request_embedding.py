@@ -13,6 +13,7 @@ from service.domain.work import EmbeddingUse, evaluation_work
 from service.storage import Storage, Transaction, experiments, networks, searches, tasks
 from service.storage.experiments import ExperimentRow
 from service.storage.networks import EmbeddingRow
+from service.storage.tasks import NewTask
 from service.usecases.find_network import find_network
 
 _STATES = {
@@ -41,15 +42,8 @@ def request_embedding(
         )
         # It tells requests of one network apart.
         label = f"{search.name} t-SNE seed {seed}, {count} points, perplexity {perplexity!r}"
-        tasks.add(
-            tx,
-            task_id=uuid4(),
-            kind=TaskKind.EMBED,
-            search=search.id,
-            seed=seed,
-            label=label,
-            work=replace(evaluation, embedding=EmbeddingUse(count, perplexity)),
-        )
+        work = replace(evaluation, embedding=EmbeddingUse(count, perplexity))
+        tasks.add(tx, [NewTask(uuid4(), TaskKind.EMBED, search.id, seed, label, work)])
         rows = networks.embeddings(tx, [search.id])
         (row,) = (
             row

@@ -12,6 +12,7 @@ from service.domain.states import SearchState, TaskKind
 from service.domain.work import trial_work
 from service.storage import Storage, searches, tasks, trials, workers
 from service.storage.searches import Standing
+from service.storage.tasks import NewTask
 
 logger = logging.getLogger(__name__)
 
@@ -105,14 +106,6 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
             still = searches.get(tx, search.id, lock=True)
             if still.state is not SearchState.OPEN or not trials.add(tx, trial_id, search.id, ordinal, suggestion):
                 return False
-            tasks.add(
-                tx,
-                task_id=uuid4(),
-                kind=TaskKind.TRIAL,
-                search=search.id,
-                seed=search.seed,
-                label=f"{search.name} trial {ordinal}",
-                work=work,
-                trial=trial_id,
-            )
+            label = f"{search.name} trial {ordinal}"
+            tasks.add(tx, [NewTask(uuid4(), TaskKind.TRIAL, search.id, search.seed, label, work, trial=trial_id)])
     return True
