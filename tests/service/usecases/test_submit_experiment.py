@@ -59,6 +59,15 @@ def test_the_estimate_rests_on_trainings_of_the_same_data_set(lab: Lab) -> None:
     assert plan_submission(lab.store, elsewhere).estimated_seconds is None
 
 
+def test_the_estimate_tells_what_second_rounds_would_add(lab: Lab) -> None:
+    lab.drive(lab.submit(), lab.worker())
+    plan = plan_submission(lab.store, lab.spec(lab.document(search={"second_round": 3})))
+    assert plan.estimated_seconds is not None
+    assert plan.most_seconds is not None
+    # Three trials of three seconds, and three more.
+    assert plan.most_seconds - plan.estimated_seconds == pytest.approx(9.0)
+
+
 def test_what_is_far_larger_than_anything_trained_has_no_estimate(lab: Lab) -> None:
     lab.drive(lab.submit(), lab.worker())
     assert plan_submission(lab.store, lab.spec(lab.document({"B": ["Conv-3-512"]}))).estimated_seconds is None
