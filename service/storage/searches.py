@@ -90,12 +90,11 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Living:
+class Shareable:
     """A search that an experiment may share."""
 
     id: UUID
     name: str
-    state: SearchState
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +110,29 @@ class NewSearch:
     match_ids: tuple[UUID, ...] = ()
 
 
-def living(tx: Transaction, keys: Collection[str]) -> dict[str, Living]:
-    """Searches that exist with these keys and have neither died nor been cancelled."""
+def shareable(tx: Transaction, keys: Collection[str]) -> dict[str, Shareable]:
+    """Searches with these keys that live or are decided, and those that died of what they found, by key.
+
+    Those that were cancelled, infeasible or died of failures may end otherwise on another day and another machine.
+    """
     rows = tx.execute(
-        "SELECT key, id, name, state FROM search WHERE key = ANY(:keys) AND state IN ('waiting', 'open', 'decided')",
+        """
+        WITH RECURSIVE barren AS (
+            -- Searched to the end, and every training diverged or fell behind.
+            SELECT id FROM search s
+            WHERE key = ANY(:keys) AND state = 'dead' AND EXISTS (SELECT FROM trial WHERE search_id = s.id)
+              AND NOT EXISTS (SELECT FROM trial WHERE search_id = s.id AND state NOT IN ('complete', 'pruned'))
+            UNION
+            -- What waited for it never ran, nor would it.
+            SELECT s.id FROM barren JOIN search s ON s.parent_id = barren.id WHERE s.state = 'dead'
+        )
+        SELECT DISTINCT ON (key) key, id, name FROM search
+        WHERE key = ANY(:keys) AND (state IN ('waiting', 'open', 'decided') OR id IN (SELECT id FROM barren))
+        ORDER BY key, state = 'dead', created_at DESC
+        """,
         {"keys": list(keys)},
     )
-    return {row.key: Living(row.id, row.name, SearchState(row.state)) for row in rows}
+    return {row.key: Shareable(row.id, row.name) for row in rows}
 
 
 def add(tx: Transaction, spec: ExperimentSpec, new: Sequence[NewSearch]) -> None:

@@ -15,15 +15,15 @@ def plan_submission(store: Storage, spec: ExperimentSpec, alive_seconds: float =
     """
     plan = plan_experiment(spec, salt=None if spec.reuse else "preview")
     with store.reading() as tx:
-        living = searches.living(tx, [planned.key for planned in plan.searches])
+        existing = searches.shareable(tx, [planned.key for planned in plan.searches])
         costs = training_costs(results.recent_trainings(tx, spec.dataset.digest))
         slots = workers.fleet(tx, alive_seconds).slots
     least, most = (
-        None if costs is None else plan_seconds(spec, plan, living.keys(), costs, second_rounds=second_rounds)
+        None if costs is None else plan_seconds(spec, plan, existing.keys(), costs, second_rounds=second_rounds)
         for second_rounds in (False, True)
     )
 
     def shared(seconds: float | None) -> float | None:
         return seconds / slots if seconds is not None and slots else None
 
-    return view_plan(spec, plan, living.keys(), shared(least), shared(most))
+    return view_plan(spec, plan, existing.keys(), shared(least), shared(most))
