@@ -30,7 +30,6 @@ from contract.experiments import (
     ExperimentPage,
     ExperimentState,
     ExperimentSummary,
-    Plan,
     PresetView,
     Report,
     SearchView,
@@ -38,6 +37,7 @@ from contract.experiments import (
     WorkerView,
 )
 from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoice
+from contract.plans import Plan
 from contract.problems import Problem
 
 ENDED: frozenset[ExperimentState] = frozenset({"finished", "failed", "cancelled"})

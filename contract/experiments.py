@@ -14,42 +14,6 @@ SearchState = Literal["waiting", "open", "decided", "dead", "infeasible", "cance
 TrialState = Literal["running", "complete", "pruned", "failed", "cancelled"]
 
 
-class PlannedSearch(Lenient):
-    """A node of the prefix tree before anything runs."""
-
-    name: str
-    phase: int
-    depth: int = Field(description="stages in its prefix")
-    stage: str = Field(description="the layers it trains, in the paper's notation")
-    parent: str | None
-    used_by: list[str] = Field(description="variants standing on it, e.g. 'CNN 6 partial'")
-    epochs: int
-    trials: int
-    input_shape: tuple[int, int, int]
-    output_shape: tuple[int, int, int]
-    parameters: int = Field(description="weights and biases of the stage with its head")
-    multiply_adds: int = Field(
-        description="per image: forward, and twice that backward, of the trained layers and head"
-    )
-    reused: bool = Field(False, description="an identical search exists already")
-
-
-class Plan(Lenient):
-    """Dry run of a submission."""
-
-    name: str
-    variants: list[str]
-    searches: list[PlannedSearch]
-    stage_trainings_without_sharing: int
-    trials: int
-    fits: int
-    evaluations: int
-    multiply_adds: int = Field(description="of all trials and fits together")
-    estimated_seconds: float | None = Field(
-        description="from finished trainings of the data set, on the slots now connected; null where they tell nothing"
-    )
-
-
 class ExperimentSummary(Lenient):
     """A line of the list."""
 

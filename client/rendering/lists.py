@@ -9,7 +9,8 @@ from rich.text import Text
 
 from client.console import plain
 from client.rendering.text import NOTHING, amount, duration, moment, plural, short
-from contract.experiments import DatasetView, Experiment, ExperimentSummary, Plan, WorkerView
+from contract.experiments import DatasetView, Experiment, ExperimentSummary, WorkerView
+from contract.plans import Plan
 
 T = TypeVar("T")
 LONGEST_STAGE = 100
@@ -74,10 +75,16 @@ def plan_tree(plan: Plan) -> Table:
             name.append("  reused", style="green")
         made.add_row(
             *((str(search.phase + 1),) if several_phases else ()),
-            name, str(search.trials), str(search.epochs), shape(search.input_shape), shape(search.output_shape),
+            name, up_to(search.trials, search.least_trials), str(search.epochs),
+            shape(search.input_shape), shape(search.output_shape),
             amount(search.parameters), amount(search.multiply_adds), plain(named(search.used_by)),
         )  # fmt: skip
     return made
+
+
+def up_to(trials: int, least: int) -> str:
+    """A search's trials, with those that are certain where not all are; an older server does not tell them."""
+    return f"{least} to {trials}" if 0 < least < trials else str(trials)
 
 
 def abridged(stage: str) -> str:
@@ -114,16 +121,27 @@ def plan_summary(plan: Plan) -> str:
     count = len(plan.searches)
     reused = sum(search.reused for search in plan.searches)
     shared = f"{plural(count, 'stage search')} instead of {plan.stage_trainings_without_sharing} without sharing"
-    work = f"{plural(plan.trials, 'trial')}, {plural(plan.fits, 'fit')}, {plural(plan.evaluations, 'evaluation')}"
+    work = [
+        plural(plan.trials, "trial"),
+        *([plural(plan.range_tests, "range test")] if plan.range_tests else []),
+        *([f"up to {plural(plan.confirmations, 'confirmation')}"] if plan.confirmations else []),
+        plural(plan.fits, "fit"),
+        plural(plan.evaluations, "evaluation"),
+    ]
+    if 0 < plan.least_trials < plan.trials:
+        work[0] = f"up to {work[0]} ({plan.least_trials} at least)"
+    uncertain = plan.confirmations > 0 or work[0] != plural(plan.trials, "trial")
     lines = [
         f"{plan.name}: {plural(len(plan.variants), 'variant')}, {shared}"
         + (f", {reused} known already" if reused else ""),
-        f"{work}; {amount(plan.multiply_adds)} multiply-adds",
+        f"{', '.join(work)}; {'up to ' if uncertain else ''}{amount(plan.multiply_adds)} multiply-adds",
     ]
     if all(search.reused for search in plan.searches) and not plan.fits:
         lines.append("nothing new to train: every stage search exists already")
     elif plan.estimated_seconds is not None:
-        lines.append(f"about {duration(plan.estimated_seconds)} on the workers now connected")
+        more = plan.most_seconds is not None and plan.most_seconds > plan.estimated_seconds
+        longest = f", up to {duration(plan.most_seconds)} with second rounds" if more else ""
+        lines.append(f"about {duration(plan.estimated_seconds)} on the workers now connected{longest}")
     return "\n".join(lines)
 
 

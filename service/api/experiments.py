@@ -11,11 +11,11 @@ from contract.experiments import (
     Experiment,
     ExperimentPage,
     ExperimentState,
-    Plan,
     Report,
     SearchView,
     TrialView,
 )
+from contract.plans import Plan
 from service.api.auth import READ, SUBMIT, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served, Services

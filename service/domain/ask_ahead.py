@@ -25,18 +25,21 @@ class OpenSearch:
 
 
 def affordable(budget: int, finished: int, seconds: float | None, spent: float) -> int:
-    """How many trials a search may have that has finished some and ``spent`` some of its ``seconds``.
+    """How many trials, pending ones included, a search may have that has ``spent`` some of its ``seconds``.
 
-    The next trials are taken to cost what those before did, and there is always one. Without ``seconds`` to spend it is
-    the ``budget``, which bounds the others too.
+    Those that are not finished are taken to cost what the finished ones did, and there is always one. No more of them
+    are under way than have finished: of the first nothing is known, and a cheap one, which may have diverged at once,
+    must not let a large fleet spend the seconds many times over. Without ``seconds`` to spend it is the ``budget``,
+    which bounds the others too.
     """
     if seconds is None:
         return budget
     if spent >= seconds:
         return max(finished, 1)
-    if not finished or not spent:
-        return budget
-    return min(budget, finished + ceil((seconds - spent) * finished / spent))
+    ahead = max(finished, 1)
+    if finished and spent:
+        ahead = min(ahead, ceil((seconds - spent) * finished / spent))
+    return min(budget, finished + ahead)
 
 
 def searches_to_ask(searches: Iterable[OpenSearch], slots: int, workers: int, other_tasks: int = 0) -> tuple[str, ...]:

@@ -1,10 +1,15 @@
 """How long trainings will take, from those of the same data set that have finished."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import inf
 from statistics import median
+
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import Plan
+from service.domain.range_test import images
+from service.domain.workload import extra_seeds, workload
 
 APART = 2.0
 """Two trainings tell work from overhead when one is at least so many times as large as the other."""
@@ -45,3 +50,39 @@ def training_costs(finished: Sequence[tuple[float, float]]) -> TrainingCosts | N
     if slope <= 0:
         return TrainingCosts(0.0, median(seconds / size for size, seconds in known), BEYOND * max(known)[0])
     return TrainingCosts(max(0.0, median(seconds - slope * size for size, seconds in known)), slope)
+
+
+def plan_seconds(
+    spec: ExperimentSpec, plan: Plan, existing: Collection[str], costs: TrainingCosts, *, second_rounds: bool
+) -> float | None:
+    """Of all work that is not there yet, one task after the other; None if a task is larger than can be known.
+
+    ``existing`` are the keys of searches that are there already; their fits may still have to be done. Who may spend
+    seconds spends those of the searches it matches. Confirmations are taken to be made; with ``second_rounds`` every
+    search that may have one gets it. A test costs the forward pass of all stages, a third of what a training does.
+    """
+    leaves = {path[-1] for planned in plan.variants for path in planned.paths}
+    searching: dict[str, float] = {}
+    forward: dict[str, int] = {}
+    total = 0.0
+    for search in plan.searches:
+        work = workload(spec, search.budget, search.matches)
+        train, epochs = spec.split.train, search.budget.epochs
+        ranged = _times(work.range_tests, costs, search.multiply_adds * images(spec.recipe.batch_size, train, epochs))
+        size = search.multiply_adds * epochs * train
+        most = ranged + _times(work.trials if second_rounds or search.matches else work.least_trials, costs, size)
+        allowed = sum(searching[key] for key in search.matches) if search.matches else inf
+        searching[search.key] = min(most, max(allowed, _times(1, costs, size)))
+        forward[search.key] = search.multiply_adds + (forward[search.parent] if search.parent else 0)
+        total += _times(work.fits, costs, size)
+        if search.key not in existing:
+            tests = 1 + extra_seeds(spec) if search.key in leaves else 0
+            total += searching[search.key] + _times(work.confirmations, costs, size)
+            total += _times(tests, costs, forward[search.key] / 3 * spec.dataset.test)
+    return None if total == inf else total
+
+
+def _times(tasks: int, costs: TrainingCosts, multiply_adds: float) -> float:
+    """Seconds of some tasks of a size; endless where that size is beyond what is known."""
+    each = costs.seconds(multiply_adds) if tasks else 0.0
+    return inf if each is None else tasks * each

@@ -9,7 +9,9 @@ from service.domain.experiment import ExperimentSpec, Phase, Variant
 from service.domain.identity import Place, search_key
 from service.domain.layers import Layer, Stage
 from service.domain.notation import write
+from service.domain.range_test import images
 from service.domain.states import BudgetRule, Learning, Objective
+from service.domain.workload import Workload, extra_seeds, workload
 
 NAME_LENGTH = 120
 SECONDS_TRIALS = 10
@@ -64,7 +66,11 @@ class PlannedVariant:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Searches in an order in which every search stands after all those it waits for."""
+    """Searches in an order in which every search stands after all those it waits for.
+
+    ``trials`` and ``confirmations`` are as many as there can be, ``least_trials`` are certain, ``multiply_adds`` those
+    of all trainings at most. What has a default is not in the rows of older plans.
+    """
 
     searches: tuple[PlannedSearch, ...]
     variants: tuple[PlannedVariant, ...]
@@ -73,6 +79,9 @@ class Plan:
     evaluations: int
     stage_trainings_without_sharing: int
     multiply_adds: int
+    least_trials: int = 0
+    range_tests: int = 0
+    confirmations: int = 0
 
 
 def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
@@ -92,24 +101,33 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
             for index, variant in enumerate(spec.variants)
         ]
     searches = tuple(_search(spec, key, node) for key, node in nodes.items())
-    extra_seeds = 0 if spec.search.every_seed else len(spec.seeds) - 1
+    work = [workload(spec, search.budget, search.matches) for search in searches]
     return Plan(
         searches=searches,
         variants=tuple(planned),
-        trials=sum(search.budget.trials for search in searches),
-        fits=len(searches) * extra_seeds,
-        evaluations=len({path[-1] for variant in planned for path in variant.paths}) * (1 + extra_seeds),
+        trials=sum(item.trials for item in work),
+        fits=sum(item.fits for item in work),
+        evaluations=len({path[-1] for variant in planned for path in variant.paths}) * (1 + extra_seeds(spec)),
         stage_trainings_without_sharing=sum(len(path) for variant in planned for path in variant.paths),
         multiply_adds=sum(
-            search.multiply_adds * search.budget.epochs * spec.split.train * (search.budget.trials + extra_seeds)
-            for search in searches
+            search.multiply_adds * _images(spec, search, item) for search, item in zip(searches, work, strict=True)
         ),
+        least_trials=sum(item.least_trials for item in work),
+        range_tests=sum(item.range_tests for item in work),
+        confirmations=sum(item.confirmations for item in work),
     )
 
 
 def searched_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
     """The seeds that have searches of their own; the others only have fits."""
     return spec.seeds if spec.search.every_seed else spec.seeds[:1]
+
+
+def _images(spec: ExperimentSpec, search: PlannedSearch, work: Workload) -> int:
+    """How many images a search's work trains on, at most."""
+    epochs, train = search.budget.epochs, spec.split.train
+    trainings = work.trials + work.confirmations + work.fits
+    return trainings * epochs * train + work.range_tests * images(spec.recipe.batch_size, train, epochs)
 
 
 @dataclass(frozen=True, slots=True)

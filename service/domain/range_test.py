@@ -7,6 +7,8 @@ from service.domain.schemes import FACTOR
 from service.domain.space import PARAMETERS, Interval, Point, Space
 
 RATES = 16
+STEPS = 100
+"""So many steps a worker takes at each rate, or as many as the training has."""
 REACH = 1000.0
 """How far below the best rate the search still looks."""
 
@@ -16,6 +18,11 @@ def learning_rates(space: Space) -> tuple[float, ...]:
     low, high = space.learning_rate.low, space.learning_rate.high
     between = (low * (high / low) ** (step / (RATES - 1)) for step in range(1, RATES - 1))
     return (low, *between, high)
+
+
+def images(batch_size: int, train: int, epochs: int) -> int:
+    """How many images a range test trains on, at most, when a training sees ``train`` of them in every epoch."""
+    return RATES * min(STEPS * batch_size, train * epochs)
 
 
 def middle(space: Space) -> Point:

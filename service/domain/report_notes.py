@@ -122,12 +122,13 @@ def _dead(search: SearchFacts) -> Iterator[str]:
             yield f"{search.name} never ran: a stage before it has no incumbent."
         else:
             advice = " A narrower search.space may help." if search.diverged else ""
+            again = " An earlier experiment found that; --no-reuse searches anew." if search.reused else ""
             told = Counter(" ".join(trial.failure.split()) for trial in search.tried if trial.failure).most_common(1)
             if told:
                 advice += f" Most failures say: {told[0][0][:FAILURE_LENGTH]}"
             yield (
                 f"{search.name} has no incumbent: of {len(search.tried)} trials {search.diverged} diverged, "
-                f"{search.failed} failed and {search.pruned} were pruned.{advice}"
+                f"{search.failed} failed and {search.pruned} were pruned.{advice}{again}"
             )
 
 

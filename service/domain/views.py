@@ -1,4 +1,4 @@
-"""What is told of experiments, searches, trials, workers and data sets, in the fields of ``contract.experiments``."""
+"""What is told of experiments, searches, trials, workers and data sets, in the fields of ``contract``."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ from service.domain.layers import Shape
 from service.domain.notation import write
 from service.domain.plan import Plan
 from service.domain.space import Point
+from service.domain.workload import workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,12 @@ class PlannedSearchView:
     parameters: int
     multiply_adds: int
     reused: bool
+    least_trials: int
 
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """Dry run of a submission."""
+    """Dry run of a submission; second rounds are in ``most_seconds`` alone."""
 
     name: str
     variants: tuple[str, ...]
@@ -44,14 +46,23 @@ class PlanView:
     evaluations: int
     multiply_adds: int
     estimated_seconds: float | None
+    least_trials: int
+    range_tests: int
+    confirmations: int
+    most_seconds: float | None
 
 
 def view_plan(
-    spec: ExperimentSpec, plan: Plan, reused: Collection[str] = (), estimated_seconds: float | None = None
+    spec: ExperimentSpec,
+    plan: Plan,
+    reused: Collection[str] = (),
+    estimated_seconds: float | None = None,
+    most_seconds: float | None = None,
 ) -> PlanView:
     """The plan for people; ``reused`` are the keys of searches that exist already."""
     labels = [variant.label for variant in spec.variants]
     names = {search.key: search.name for search in plan.searches}
+    work = {search.key: workload(spec, search.budget, search.matches) for search in plan.searches}
     return PlanView(
         name=spec.name,
         variants=tuple(labels),
@@ -64,12 +75,13 @@ def view_plan(
                 parent=None if search.parent is None else names[search.parent],
                 used_by=tuple(labels[index] for index in search.used_by),
                 epochs=search.budget.epochs,
-                trials=search.budget.trials,
+                trials=work[search.key].trials,
                 input_shape=search.stage.input_shape,
                 output_shape=search.stage.output_shape,
                 parameters=search.parameters,
                 multiply_adds=search.multiply_adds,
                 reused=search.key in reused,
+                least_trials=work[search.key].least_trials,
             )
             for search in plan.searches
         ),
@@ -79,6 +91,10 @@ def view_plan(
         evaluations=plan.evaluations,
         multiply_adds=plan.multiply_adds,
         estimated_seconds=estimated_seconds,
+        least_trials=plan.least_trials,
+        range_tests=plan.range_tests,
+        confirmations=plan.confirmations,
+        most_seconds=most_seconds,
     )
 
 

@@ -1,6 +1,7 @@
 """Experiments and which searches they stand on."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -185,15 +186,19 @@ def running(tx: Transaction) -> list[UUID]:
     return list(tx.execute("SELECT id FROM experiment WHERE state = 'running' ORDER BY created_at, id").scalars())
 
 
-def on_search(tx: Transaction, search: UUID) -> list[UUID]:
-    """Live experiments that stand on a search, in a fixed order."""
-    return list(
-        tx.execute(
-            "SELECT e.id FROM experiment e JOIN experiment_search es ON es.experiment_id = e.id"
-            " WHERE es.search_id = :search AND e.state IN ('running', 'paused') ORDER BY e.id",
-            {"search": search},
-        ).scalars()
+def on_searches(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[UUID]]:
+    """Live experiments that stand on some searches, by search and in a fixed order."""
+    rows = tx.execute(
+        """
+        SELECT es.search_id, e.id FROM experiment e JOIN experiment_search es ON es.experiment_id = e.id
+        WHERE es.search_id = ANY(CAST(:searches AS uuid[])) AND e.state IN ('running', 'paused') ORDER BY e.id
+        """,
+        {"searches": list(searches)},
     )
+    found: dict[UUID, list[UUID]] = defaultdict(list)
+    for row in rows:
+        found[row.search_id].append(row.id)
+    return found
 
 
 def page(

@@ -98,7 +98,11 @@ def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResul
     """Incumbents of some searches and fits on other seeds: what prefixes and reports are made of."""
     rows = tx.execute(
         """
-        SELECT t.kind, t.search_id, t.trial_id, t.seed, r.* FROM task t
+        SELECT t.kind, t.search_id, t.trial_id, t.seed, r.task_id, r.checkpoint, r.validation_accuracy,
+               r.training_accuracy, r.training_seconds, r.feature_seconds, r.memory_bytes, r.analytic_memory_bytes,
+               r.resident_bytes, r.memory_method,
+               CAST(coalesce(r.payload #>> '{memory,activation_bytes}', '0') AS bigint) AS activation_bytes
+        FROM task t
         JOIN search s ON s.id = t.search_id
         JOIN result r ON r.task_id = t.id
         WHERE t.search_id = ANY(CAST(:searches AS uuid[]))
@@ -124,7 +128,7 @@ def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResul
                 analytic_memory_bytes=row.analytic_memory_bytes,
                 resident_bytes=row.resident_bytes,
                 memory_method=row.memory_method,
-                activation_bytes=row.payload["memory"].get("activation_bytes", 0),
+                activation_bytes=row.activation_bytes,
             ),
         )
         for row in rows

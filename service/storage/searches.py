@@ -1,6 +1,6 @@
 """Stage searches: one row for each node of the prefix trees, shared by the experiments that stand on it."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,12 +90,11 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Living:
+class Shareable:
     """A search that an experiment may share."""
 
     id: UUID
     name: str
-    state: SearchState
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +110,29 @@ class NewSearch:
     match_ids: tuple[UUID, ...] = ()
 
 
-def living(tx: Transaction, keys: Collection[str]) -> dict[str, Living]:
-    """Searches that exist with these keys and have neither died nor been cancelled."""
+def shareable(tx: Transaction, keys: Collection[str]) -> dict[str, Shareable]:
+    """Searches with these keys that live or are decided, and those that died of what they found, by key.
+
+    Those that were cancelled, infeasible or died of failures may end otherwise on another day and another machine.
+    """
     rows = tx.execute(
-        "SELECT key, id, name, state FROM search WHERE key = ANY(:keys) AND state IN ('waiting', 'open', 'decided')",
+        """
+        WITH RECURSIVE barren AS (
+            -- Searched to the end, and every training diverged or fell behind.
+            SELECT id FROM search s
+            WHERE key = ANY(:keys) AND state = 'dead' AND EXISTS (SELECT FROM trial WHERE search_id = s.id)
+              AND NOT EXISTS (SELECT FROM trial WHERE search_id = s.id AND state NOT IN ('complete', 'pruned'))
+            UNION
+            -- What waited for it never ran, nor would it.
+            SELECT s.id FROM barren JOIN search s ON s.parent_id = barren.id WHERE s.state = 'dead'
+        )
+        SELECT DISTINCT ON (key) key, id, name FROM search
+        WHERE key = ANY(:keys) AND (state IN ('waiting', 'open', 'decided') OR id IN (SELECT id FROM barren))
+        ORDER BY key, state = 'dead', created_at DESC
+        """,
         {"keys": list(keys)},
     )
-    return {row.key: Living(row.id, row.name, SearchState(row.state)) for row in rows}
+    return {row.key: Shareable(row.id, row.name) for row in rows}
 
 
 def add(tx: Transaction, spec: ExperimentSpec, new: Sequence[NewSearch]) -> None:
@@ -176,12 +191,9 @@ def of_experiment(tx: Transaction, experiment: UUID) -> list[SearchRow]:
     return [_row(row) for row in rows]
 
 
-def states(tx: Transaction, ids: Iterable[UUID | None]) -> dict[UUID, SearchState]:
+def states(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, SearchState]:
     """The states of some searches."""
-    rows = tx.execute(
-        "SELECT id, state FROM search WHERE id = ANY(CAST(:ids AS uuid[]))",
-        {"ids": [one for one in ids if one is not None]},
-    )
+    rows = tx.execute("SELECT id, state FROM search WHERE id = ANY(CAST(:ids AS uuid[]))", {"ids": list(ids)})
     return {row.id: SearchState(row.state) for row in rows}
 
 
@@ -229,25 +241,39 @@ def standings(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Standing]:
     return {row.id: Standing(_row(row), tuple(prefixes[row.id]), earlier.get(row.id)) for row in rows}
 
 
-def open_waiting(tx: Transaction, search_id: UUID, seconds: float | None) -> bool:
-    """Open a search, with the seconds it may spend if it has some in place of trials; False when it does not wait."""
-    changed = tx.execute(
-        "UPDATE search SET state = 'open', opened_at = now(), seconds = :seconds WHERE id = :id AND state = 'waiting'",
-        {"id": search_id, "seconds": seconds},
+def open_waiting(tx: Transaction, seconds: Mapping[UUID, float | None]) -> set[UUID]:
+    """Open searches, with the seconds they may spend if they have some in place of trials; those that did wait."""
+    rows = tx.execute(
+        """
+        UPDATE search SET state = 'open', opened_at = now(), seconds = opened.seconds
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:seconds AS double precision[])) AS opened (id, seconds)
+        WHERE search.id = opened.id AND search.state = 'waiting' RETURNING search.id
+        """,
+        {"ids": list(seconds), "seconds": list(seconds.values())},
     )
-    return changed.rowcount == 1
+    return set(rows.scalars())
 
 
-def end(
-    tx: Transaction, search_id: UUID, state: SearchState, *, only_from: SearchState, incumbent: UUID | None = None
-) -> bool:
-    """Decide a search or end it without an incumbent; False when it has moved already."""
+def kill_waiting(tx: Transaction, ids: Collection[UUID]) -> set[UUID]:
+    """End searches that have nothing to stand on; those that did wait."""
+    rows = tx.execute(
+        """
+        UPDATE search SET state = 'dead', decided_at = now()
+        WHERE id = ANY(CAST(:ids AS uuid[])) AND state = 'waiting' RETURNING id
+        """,
+        {"ids": list(ids)},
+    )
+    return set(rows.scalars())
+
+
+def end(tx: Transaction, search_id: UUID, state: SearchState, incumbent: UUID | None = None) -> bool:
+    """Decide an open search or end it without an incumbent; False when it has moved already."""
     changed = tx.execute(
         """
         UPDATE search SET state = :state, incumbent_id = :incumbent, decided_at = now()
-        WHERE id = :id AND state = :only_from
+        WHERE id = :id AND state = 'open'
         """,
-        {"id": search_id, "state": state, "only_from": only_from, "incumbent": incumbent},
+        {"id": search_id, "state": state, "incumbent": incumbent},
     )
     return changed.rowcount == 1
 
@@ -294,26 +320,6 @@ def kill_descendants(tx: Transaction, search_id: UUID) -> list[UUID]:
         {"id": search_id},
     )
     return list(rows.scalars())
-
-
-def cancel_unwanted(tx: Transaction, experiment: UUID) -> None:
-    """Cancel the unfinished searches of an ended experiment that no live one stands on."""
-    tx.execute(
-        """
-        WITH unwanted AS (
-            -- Parents first, as everybody else locks them.
-            SELECT s.id FROM search s JOIN experiment_search es ON es.search_id = s.id
-            WHERE es.experiment_id = :experiment AND s.state IN ('waiting', 'open')
-              AND NOT EXISTS (
-                  SELECT FROM experiment_search other JOIN experiment e ON e.id = other.experiment_id
-                  WHERE other.search_id = s.id AND e.state IN ('running', 'paused')
-              )
-            ORDER BY es.position FOR NO KEY UPDATE OF s
-        )
-        UPDATE search SET state = 'cancelled' FROM unwanted WHERE search.id = unwanted.id
-        """,
-        {"experiment": experiment},
-    )
 
 
 def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:

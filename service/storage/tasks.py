@@ -1,6 +1,6 @@
 """Tasks: what workers lease. The attempt number is the fencing token, and all times are the database's."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from service.domain.states import AttemptOutcome, TaskKind, TaskState
 from service.domain.work import TaskWork
 from service.storage.codec import decode, encode
 from service.storage.engine import Transaction
-from service.storage.experiments import KEPT, SERVED, WANTS
+from service.storage.experiments import SERVED, WANTS
 from service.storage.tables import task
 
 CLAIM = f"""
@@ -62,6 +62,20 @@ class LeasedTask:
 
 
 @dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task about to be stored: of a ``trial``, of a ``candidate`` to be confirmed, or of a search on a seed."""
+
+    id: UUID
+    kind: TaskKind
+    search: UUID
+    seed: int
+    label: str
+    work: TaskWork
+    trial: UUID | None = None
+    candidate: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRow:
     """A task without its work."""
 
@@ -86,35 +100,28 @@ class AttemptRow:
     outcome: AttemptOutcome | None
 
 
-def add(
-    tx: Transaction,
-    *,
-    task_id: UUID,
-    kind: TaskKind,
-    search: UUID,
-    seed: int,
-    label: str,
-    work: TaskWork,
-    trial: UUID | None = None,
-    candidate: UUID | None = None,
-) -> bool:
-    """Insert a ready task; False when there is one already for the trial, or the search or candidate and seed."""
-    added = tx.execute(
+def add(tx: Transaction, new: Sequence[NewTask]) -> None:
+    """Insert ready tasks; one that is there already for its trial, its candidate or its search, on a seed, stays."""
+    if not new:
+        return
+    tx.execute(
         insert(task).on_conflict_do_nothing(),
-        {
-            "id": task_id,
-            "kind": kind,
-            "state": TaskState.READY,
-            "search_id": search,
-            "trial_id": trial,
-            "candidate_id": candidate,
-            "seed": seed,
-            "label": label,
-            "work": encode(work),
-            "dataset_digest": work.dataset.digest,
-        },
+        [
+            {
+                "id": item.id,
+                "kind": item.kind,
+                "state": TaskState.READY,
+                "search_id": item.search,
+                "trial_id": item.trial,
+                "candidate_id": item.candidate,
+                "seed": item.seed,
+                "label": item.label,
+                "work": encode(item.work),
+                "dataset_digest": item.work.dataset.digest,
+            }
+            for item in new
+        ],
     )
-    return added.rowcount == 1
 
 
 def claim(tx: Transaction, worker: UUID, request: UUID, lease_seconds: float) -> LeasedTask | None:
@@ -294,46 +301,6 @@ def is_wanted(tx: Transaction, task_id: UUID) -> bool:
         {"id": task_id},
     ).scalar_one()
     return wanted
-
-
-def cancel_unwanted(tx: Transaction, experiment: UUID) -> None:
-    """Cancel the unfinished tasks of a cancelled experiment that no other wants."""
-    _cancel(
-        tx,
-        f"""
-        SELECT t.id FROM task t JOIN experiment_search own ON own.search_id = t.search_id
-        WHERE own.experiment_id = :experiment AND t.state IN ('ready', 'leased')
-          AND NOT EXISTS (
-              SELECT FROM experiment_search es JOIN experiment e ON e.id = es.experiment_id
-              WHERE es.search_id = t.search_id AND {KEPT} AND {WANTS}
-          )
-        ORDER BY t.id FOR NO KEY UPDATE OF t
-        """,
-        experiment=experiment,
-    )
-
-
-def cancel_of_search(tx: Transaction, search: UUID) -> None:
-    """Cancel all unfinished tasks of a search."""
-    _cancel(
-        tx,
-        "SELECT id FROM task WHERE search_id = :search AND state IN ('ready', 'leased') ORDER BY id FOR NO KEY UPDATE",
-        search=search,
-    )
-
-
-def _cancel(tx: Transaction, chosen: str, **parameters: object) -> None:
-    tx.execute(
-        f"""
-        WITH chosen AS ({chosen}), cancelled AS (
-            UPDATE task SET state = 'cancelled', finished_at = now(), worker_id = NULL, lease_expires_at = NULL
-            FROM chosen WHERE task.id = chosen.id RETURNING task.id, task.attempt
-        )
-        UPDATE attempt SET outcome = 'cancelled', ended_at = now(), seconds = EXTRACT(epoch FROM now() - started_at)
-        FROM cancelled WHERE attempt.task_id = cancelled.id AND attempt.n = cancelled.attempt AND outcome IS NULL
-        """,
-        parameters,
-    )
 
 
 def of_searches(tx: Transaction, searches: Collection[UUID], kinds: Collection[TaskKind]) -> list[TaskRow]:

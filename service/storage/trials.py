@@ -123,27 +123,6 @@ def finish(
     )
 
 
-def cancel_of_ended_searches(tx: Transaction, experiment: UUID) -> None:
-    """Cancel running trials of the experiment's cancelled searches."""
-    tx.execute(
-        """
-        UPDATE trial SET state = 'cancelled', finished_at = now()
-        FROM experiment_search es JOIN search s ON s.id = es.search_id
-        WHERE es.experiment_id = :experiment AND s.state = 'cancelled'
-          AND trial.search_id = s.id AND trial.state = 'running'
-        """,
-        {"experiment": experiment},
-    )
-
-
-def cancel_running(tx: Transaction, search: UUID) -> None:
-    """Cancel the running trials of a search."""
-    tx.execute(
-        "UPDATE trial SET state = 'cancelled', finished_at = now() WHERE search_id = :search AND state = 'running'",
-        {"search": search},
-    )
-
-
 def unprojected(tx: Transaction, limit: int) -> list[UUID]:
     """Searches that Optuna's tables do not show, or a trial of theirs not in its present state."""
     return list(

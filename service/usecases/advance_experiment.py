@@ -3,8 +3,8 @@
 Everything is worked out from what is stored, so that a crash at any point is mended by doing it again.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import UUID, uuid4
 
 from service.domain.search import opening
@@ -14,8 +14,9 @@ from service.domain.work import TaskWork, evaluation_work, range_test_work, trai
 from service.storage import Storage, Transaction, experiments, results, searches, tasks, trials
 from service.storage.experiments import Membership
 from service.storage.searches import SearchRow
+from service.storage.tasks import NewTask
+from service.usecases.announce_news import News, announce_news
 from service.usecases.decide_search import Confirmation, decide_open_search, load_past
-from service.usecases.end_search import announce_on_search
 
 Key = tuple[UUID, int]
 """A search and a seed."""
@@ -23,12 +24,13 @@ Key = tuple[UUID, int]
 
 @dataclass(frozen=True, slots=True)
 class _Networks:
-    """What has been trained on every seed, and the tasks there are for the rest."""
+    """What has been trained on every seed, and the tasks there are for the rest; ``new`` ones are not stored yet."""
 
     searches: dict[UUID, SearchRow]
     points: dict[UUID, Point]
     checkpoints: dict[Key, str]
     states: dict[tuple[TaskKind, UUID, int], TaskState]
+    new: list[NewTask] = field(default_factory=list)
 
     def prefix(self, search: SearchRow, seed: int) -> list[str] | None:
         """The checkpoints before the search's stage on a seed, root first; None while one is missing."""
@@ -44,20 +46,25 @@ class _Networks:
 
 
 def advance_experiment(store: Storage, experiment_id: UUID) -> ExperimentState:
-    """Decide and open searches, create what they and the other seeds lack, then evaluations; the state after that."""
+    """Decide and open searches, create what they and the other seeds lack, then evaluations; the state after that.
+
+    A search that is decided takes a statement of its own; the number of all others does not depend on the experiment.
+    """
     with store.transaction() as tx:
         experiment = experiments.get(tx, experiment_id, lock=True)
         if experiment.state is not ExperimentState.RUNNING:
             return experiment.state
-        confirmations = _move_searches(tx, experiment_id)
-        networks = _load(tx, experiment_id)
+        rows, confirmations = _move_searches(tx, searches.of_experiment(tx, experiment_id))
+        networks = _load(tx, rows)
         members = experiments.memberships(tx, experiment_id)
-        _create_range_tests(tx, networks)
-        _create_confirmations(tx, networks, confirmations)
-        fits = _fits(tx, networks, members)
-        if not all(row.state in SearchState.ended() for row in networks.searches.values()) or _pending(fits):
+        _create_range_tests(networks)
+        _create_confirmations(networks, confirmations)
+        fits = _fits(networks, members)
+        _store(tx, networks)
+        if not all(row.state in SearchState.ended() for row in rows) or _pending(fits):
             return experiment.state
-        tests = _tests(tx, networks, members)
+        tests = _tests(networks, members)
+        _store(tx, networks)
         if _pending(tests):
             return experiment.state
         state = ExperimentState.FINISHED if TaskState.DONE in tests else ExperimentState.FAILED
@@ -66,86 +73,95 @@ def advance_experiment(store: Storage, experiment_id: UUID) -> ExperimentState:
         return state
 
 
-def _move_searches(tx: Transaction, experiment_id: UUID) -> list[Confirmation]:
-    rows = searches.of_experiment(tx, experiment_id)
-    links = [link for row in rows for link in (row.id, row.parent_id, row.earlier_id, *row.match_ids)]
-    states = searches.states(tx, links)
-    past = load_past(tx, rows)
+def _move_searches(tx: Transaction, rows: Sequence[SearchRow]) -> tuple[list[SearchRow], list[Confirmation]]:
+    """The searches as they are now, and the confirmations that open ones lack."""
+    past, states = load_past(tx, rows), _states(tx, rows)
+    now: list[SearchRow] = []
     confirmations: list[Confirmation] = []
+    news: list[News] = []
     # Those that a search waits for stand first: one pass carries a decision down to everything it opens.
     for row in rows:
         if row.state is SearchState.OPEN:
-            states[row.id], lacking = decide_open_search(tx, row, past)
-            confirmations += lacking
+            move = decide_open_search(tx, row, past)
+            now.append(move.search)
+            confirmations += move.lacking
+            news += move.news
         elif row.state is SearchState.WAITING:
             state = opening(
                 None if row.parent_id is None else states[row.parent_id],
                 None if row.earlier_id is None else states[row.earlier_id],
                 [states[match] for match in row.match_ids],
             )
-            if _enter(tx, row, state):
-                states[row.id] = state
-                announce_on_search(tx, row.id, f"search-{state}")
-    return confirmations
+            now.append(replace(row, state=state))
+        else:
+            now.append(row)
+        states[row.id] = now[-1].state
+    waited = {row.id for row in rows if row.state is SearchState.WAITING}
+    news += _enter(tx, [row for row in now if row.id in waited])
+    announce_news(tx, news)
+    return now, confirmations
 
 
-def _enter(tx: Transaction, search: SearchRow, state: SearchState) -> bool:
-    match state:
-        case SearchState.OPEN:
-            spent = results.search_seconds(tx, search.match_ids).values()
-            return searches.open_waiting(tx, search.id, sum(spent) if spent else None)
-        case SearchState.DEAD:
-            return searches.end(tx, search.id, state, only_from=SearchState.WAITING)
-        case _:
-            return False
+def _states(tx: Transaction, rows: Sequence[SearchRow]) -> dict[UUID, SearchState]:
+    """The states of the searches and of those they wait for."""
+    states = {row.id: row.state for row in rows}
+    links = {link for row in rows for link in (row.parent_id, row.earlier_id, *row.match_ids) if link is not None}
+    # A shared search may have started from one that died and has been searched again since.
+    elsewhere = links - states.keys()
+    return states | searches.states(tx, elsewhere) if elsewhere else states
 
 
-def _load(tx: Transaction, experiment_id: UUID) -> _Networks:
-    rows = {row.id: row for row in searches.of_experiment(tx, experiment_id)}
-    trained = results.trainings(tx, rows)
-    others = tasks.of_searches(tx, rows, (TaskKind.RANGE_TEST, TaskKind.FIT, TaskKind.EVALUATE))
-    points = trials.points(tx, [row.incumbent_id for row in rows.values()])
+def _enter(tx: Transaction, rows: Sequence[SearchRow]) -> list[News]:
+    """Store the new states of searches that waited; what there is to tell of those that nobody else has moved."""
+    opened = [row for row in rows if row.state is SearchState.OPEN]
+    dead = [row.id for row in rows if row.state is SearchState.DEAD]
+    news: list[News] = []
+    if opened:
+        spent = results.search_seconds(tx, {match for row in opened for match in row.match_ids})
+        seconds = {row.id: sum(spent[match] for match in row.match_ids) if row.match_ids else None for row in opened}
+        moved = searches.open_waiting(tx, seconds)
+        news += [News(row.id, "search-open") for row in opened if row.id in moved]
+    if dead:
+        fallen = searches.kill_waiting(tx, dead)
+        news += [News(identity, "search-dead") for identity in dead if identity in fallen]
+    return news
+
+
+def _load(tx: Transaction, rows: Sequence[SearchRow]) -> _Networks:
+    ids = [row.id for row in rows]
+    trained = results.trainings(tx, ids)
+    others = tasks.of_searches(tx, ids, (TaskKind.RANGE_TEST, TaskKind.FIT, TaskKind.EVALUATE))
+    points = trials.points(tx, [row.incumbent_id for row in rows])
     return _Networks(
-        searches=rows,
-        points={row.id: points[row.incumbent_id] for row in rows.values() if row.incumbent_id is not None},
+        searches={row.id: row for row in rows},
+        points={row.id: points[row.incumbent_id] for row in rows if row.incumbent_id is not None},
         checkpoints={(item.search_id, item.seed): item.checkpoint for item in trained if item.checkpoint is not None},
         states={(task.kind, task.search_id, task.seed): task.state for task in others},
     )
 
 
-def _create_range_tests(tx: Transaction, networks: _Networks) -> None:
+def _create_range_tests(networks: _Networks) -> None:
     for search in networks.searches.values():
         if search.state is not SearchState.OPEN or not search.spec.search.range_test:
             continue
         prefix = networks.prefix(search, search.seed)
         if prefix is not None and (TaskKind.RANGE_TEST, search.id, search.seed) not in networks.states:
             work = range_test_work(search.spec, search.planned, prefix, search.space, search.seed)
-            _create(tx, networks, TaskKind.RANGE_TEST, search, search.seed, work)
+            _create(networks, TaskKind.RANGE_TEST, search, search.seed, work)
 
 
-def _create_confirmations(tx: Transaction, networks: _Networks, wanted: Iterable[Confirmation]) -> None:
+def _create_confirmations(networks: _Networks, wanted: Iterable[Confirmation]) -> None:
     """Train candidates again on the prefix of the search's own seed."""
-    confirming: dict[UUID, list[int]] = {}
     for item in wanted:
-        search, ordinal = networks.searches[item.search_id], item.candidate.ordinal
+        search, candidate = networks.searches[item.search_id], item.candidate
         prefix = networks.prefix(search, search.seed)
         assert prefix is not None, "an open search stands on decided ones"
-        tasks.add(
-            tx,
-            task_id=uuid4(),
-            kind=TaskKind.FIT,
-            search=search.id,
-            seed=item.seed,
-            label=f"{search.name} trial {ordinal} seed {item.seed}",
-            work=training_work(search.spec, search.planned, prefix, item.candidate.point, item.seed),
-            candidate=item.candidate.id,
-        )
-        confirming.setdefault(search.id, []).append(ordinal)
-    for identity, ordinals in confirming.items():
-        announce_on_search(tx, identity, "search-confirming", ordinals=sorted(set(ordinals)))
+        label = f"{search.name} trial {candidate.ordinal} seed {item.seed}"
+        work = training_work(search.spec, search.planned, prefix, candidate.point, item.seed)
+        networks.new.append(NewTask(uuid4(), TaskKind.FIT, search.id, item.seed, label, work, candidate=candidate.id))
 
 
-def _fits(tx: Transaction, networks: _Networks, members: Iterable[Membership]) -> list[TaskState]:
+def _fits(networks: _Networks, members: Iterable[Membership]) -> list[TaskState]:
     """The states of the fits of decided searches on the other seeds, after creating those that are missing."""
     states: list[TaskState] = []
     for member in members:
@@ -157,13 +173,13 @@ def _fits(tx: Transaction, networks: _Networks, members: Iterable[Membership]) -
             key = (TaskKind.FIT, search.id, seed)
             if prefix is not None and key not in networks.states:
                 work = training_work(search.spec, search.planned, prefix, networks.points[search.id], seed)
-                _create(tx, networks, TaskKind.FIT, search, seed, work)
+                _create(networks, TaskKind.FIT, search, seed, work)
             if key in networks.states:
                 states.append(networks.states[key])
     return states
 
 
-def _tests(tx: Transaction, networks: _Networks, members: Iterable[Membership]) -> list[TaskState]:
+def _tests(networks: _Networks, members: Iterable[Membership]) -> list[TaskState]:
     """The states of the evaluations of whole networks, after creating those that are missing."""
     states: list[TaskState] = []
     for member in members:
@@ -175,23 +191,20 @@ def _tests(tx: Transaction, networks: _Networks, members: Iterable[Membership]) 
             key = (TaskKind.EVALUATE, search.id, seed)
             if prefix is not None and checkpoint is not None and key not in networks.states:
                 work = evaluation_work(search.spec, search.planned, prefix, checkpoint, seed)
-                _create(tx, networks, TaskKind.EVALUATE, search, seed, work)
+                _create(networks, TaskKind.EVALUATE, search, seed, work)
             if key in networks.states:
                 states.append(networks.states[key])
     return states
 
 
-def _create(tx: Transaction, networks: _Networks, kind: TaskKind, search: SearchRow, seed: int, work: TaskWork) -> None:
-    tasks.add(
-        tx,
-        task_id=uuid4(),
-        kind=kind,
-        search=search.id,
-        seed=seed,
-        label=f"{search.name} {kind} seed {seed}",
-        work=work,
-    )
+def _create(networks: _Networks, kind: TaskKind, search: SearchRow, seed: int, work: TaskWork) -> None:
+    networks.new.append(NewTask(uuid4(), kind, search.id, seed, f"{search.name} {kind} seed {seed}", work))
     networks.states[kind, search.id, seed] = TaskState.READY
+
+
+def _store(tx: Transaction, networks: _Networks) -> None:
+    tasks.add(tx, networks.new)
+    networks.new.clear()
 
 
 def _pending(states: list[TaskState]) -> bool:

@@ -4,7 +4,7 @@ from uuid import UUID
 
 from service.domain.errors import Conflict
 from service.domain.states import ExperimentState
-from service.storage import Storage, Transaction, experiments, searches, tasks, trials
+from service.storage import Storage, Transaction, cancellation, experiments
 
 
 def pause_experiment(store: Storage, experiment_id: UUID) -> None:
@@ -23,9 +23,9 @@ def cancel_experiment(store: Storage, experiment_id: UUID) -> None:
         experiments.lock_membership(tx)
         if not _enter(tx, experiment_id, ExperimentState.CANCELLED):
             return
-        searches.cancel_unwanted(tx, experiment_id)
-        tasks.cancel_unwanted(tx, experiment_id)
-        trials.cancel_of_ended_searches(tx, experiment_id)
+        cancellation.cancel_searches(tx, experiment_id)
+        cancellation.cancel_tasks(tx, experiment_id)
+        cancellation.cancel_trials(tx, experiment_id)
         tx.announce(experiment_id, "cancelled")
 
 

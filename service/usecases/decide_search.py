@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from service.domain.identity import confirmation_seeds
@@ -13,7 +13,8 @@ from service.storage import Transaction, confirmations, results, searches, trial
 from service.storage.confirmations import ConfirmationRow
 from service.storage.searches import SearchRow
 from service.storage.trials import TrialRow
-from service.usecases.end_search import announce_on_search, end_without_incumbent
+from service.usecases.announce_news import News
+from service.usecases.end_search import end_without_incumbent
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,37 +50,53 @@ def load_past(tx: Transaction, rows: Sequence[SearchRow]) -> Past:
     )
 
 
-def decide_open_search(tx: Transaction, search: SearchRow, past: Past) -> tuple[SearchState, list[Confirmation]]:
-    """Move on a search that was open when it was read; its state now, and the confirmations it still lacks."""
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An open search as it is now, the confirmations it still lacks, and what there is to tell of it."""
+
+    search: SearchRow
+    lacking: tuple[Confirmation, ...] = ()
+    news: tuple[News, ...] = ()
+
+
+def decide_open_search(tx: Transaction, search: SearchRow, past: Past) -> Move:
+    """Move on a search that was open when it was read."""
     rows = {trial.ordinal: trial for trial in past.trials.get(search.id, [])}
     decision = decide(_progress(search, past))
     match decision.step:
         case Step.OPEN:
-            pass
+            return Move(search)
         case Step.SECOND_ROUND:
             more = search.spec.search.second_round
             if searches.begin_second_round(tx, search.id, more, widen(search.space)):
-                announce_on_search(tx, search.id, "search-second-round", trials=more)
+                return Move(search, news=(News(search.id, "search-second-round", {"trials": more}),))
+            return Move(search)
         case Step.CONFIRM:
             known = {(item.candidate_id, item.seed) for item in past.confirmations.get(search.id, [])}
-            return SearchState.OPEN, [
+            lacking = tuple(
                 Confirmation(search.id, rows[ordinal], seed)
                 for ordinal in decision.candidates
                 for seed in confirmation_seeds(search.spec)
                 if (rows[ordinal].id, seed) not in known
-            ]
+            )
+            ordinals = sorted({item.candidate.ordinal for item in lacking})
+            told = (News(search.id, "search-confirming", {"ordinals": ordinals}),) if lacking else ()
+            return Move(search, lacking, told)
         case Step.DEAD:
-            if end_without_incumbent(tx, search.id, SearchState.DEAD):
-                return SearchState.DEAD, []
-            return searches.states(tx, [search.id])[search.id], []
+            news = end_without_incumbent(tx, search.id, SearchState.DEAD)
+            return Move(replace(search, state=SearchState.DEAD), news=tuple(news)) if news else _moved(tx, search)
         case Step.DECIDED:
             assert decision.incumbent is not None
             chosen = rows[decision.incumbent]
-            if searches.end(tx, search.id, SearchState.DECIDED, only_from=SearchState.OPEN, incumbent=chosen.id):
-                announce_on_search(tx, search.id, "search-decided", accuracy=chosen.value, ordinal=chosen.ordinal)
-                return SearchState.DECIDED, []
-            return searches.states(tx, [search.id])[search.id], []
-    return SearchState.OPEN, []
+            if not searches.end(tx, search.id, SearchState.DECIDED, chosen.id):
+                return _moved(tx, search)
+            told = (News(search.id, "search-decided", {"accuracy": chosen.value, "ordinal": chosen.ordinal}),)
+            return Move(replace(search, state=SearchState.DECIDED, incumbent_id=chosen.id), news=told)
+
+
+def _moved(tx: Transaction, search: SearchRow) -> Move:
+    """Another experiment on the search was advanced at the same moment, and decided it."""
+    return Move(searches.get(tx, search.id))
 
 
 def _progress(search: SearchRow, past: Past) -> Progress:

@@ -2,8 +2,9 @@
 
 from service.domain.leasing import FailureReason, Verdict, judge
 from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
-from service.storage import Transaction, experiments, tasks, trials
+from service.storage import Transaction, tasks, trials
 from service.storage.tasks import TaskRow
+from service.usecases.announce_news import News, announce_news
 from service.usecases.end_search import end_infeasible
 
 
@@ -31,17 +32,16 @@ def end_attempt(
     if task.trial_id is not None and verdict.state is not TaskState.READY:
         ended = TrialState.FAILED if verdict.state is TaskState.FAILED else TrialState.CANCELLED
         trials.finish(tx, task.trial_id, ended, failure=failure)
-    for experiment in experiments.on_search(tx, task.search_id):
-        tx.announce(
-            experiment,
-            "attempt-lost" if reason is FailureReason.LOST else "attempt-failed",
-            task=str(task.id),
-            label=task.label,
-            attempt=task.attempt,
-            reason=str(reason),
-            message=message,
-            state=str(verdict.state),
-        )
+    told = {
+        "task": str(task.id),
+        "label": task.label,
+        "attempt": task.attempt,
+        "reason": str(reason),
+        "message": message,
+        "state": str(verdict.state),
+    }
+    kind = "attempt-lost" if reason is FailureReason.LOST else "attempt-failed"
+    announce_news(tx, [News(task.search_id, kind, told)])
     if task.kind is TaskKind.TRIAL and reason is FailureReason.MEMORY_LIMIT:
         end_infeasible(tx, task.search_id)
     return verdict

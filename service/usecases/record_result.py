@@ -9,9 +9,10 @@ from service.domain.errors import InvalidArtifact, InvalidRequest, LeaseLost, Re
 from service.domain.identity import digest
 from service.domain.range_test import bounded, learning_rates
 from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
-from service.storage import Storage, Transaction, artifacts, experiments, results, searches, tasks, trials
+from service.storage import Storage, Transaction, artifacts, results, searches, tasks, trials
 from service.storage.results import Measurement
 from service.storage.tasks import TaskRow
+from service.usecases.announce_news import News, announce_news
 
 TRAINED = frozenset({"complete", "pruned", "diverged"})
 OUTCOMES = {
@@ -107,13 +108,5 @@ def _measurement(report: Mapping[str, Any]) -> Measurement:
 
 def _announce(tx: Transaction, row: TaskRow, payload: Mapping[str, Any]) -> None:
     accuracy = payload.get("test_accuracy", payload.get("validation_accuracy"))
-    for experiment in experiments.on_search(tx, row.search_id):
-        tx.announce(
-            experiment,
-            f"{row.kind}-finished",
-            task=str(row.id),
-            search=str(row.search_id),
-            label=row.label,
-            outcome=payload["outcome"],
-            accuracy=accuracy,
-        )
+    told = {"task": str(row.id), "label": row.label, "outcome": payload["outcome"], "accuracy": accuracy}
+    announce_news(tx, [News(row.search_id, f"{row.kind}-finished", told)])

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
-from service.domain.errors import NotFound
+from service.domain.errors import Conflict, NotFound
 from service.domain.networks import EmbeddingStageView, EmbeddingView, NetworkChoice, embedding_points
 from service.domain.notation import write
 from service.domain.plan import PlannedVariant
-from service.domain.states import TaskKind, TaskState
+from service.domain.states import ExperimentState, TaskKind, TaskState
 from service.domain.work import EmbeddingUse, evaluation_work
 from service.storage import Storage, Transaction, experiments, networks, searches, tasks
 from service.storage.experiments import ExperimentRow
 from service.storage.networks import EmbeddingRow
+from service.storage.tasks import NewTask
 from service.usecases.find_network import find_network
 
 _STATES = {
@@ -26,14 +27,18 @@ def request_embedding(
 ) -> EmbeddingView:
     """Make a task of it. The same request again gives the same one, unless it failed or was cancelled.
 
+    The variant has to be trained, the experiment need not have ended; while it is paused the task waits.
+
     Raises:
         InvalidRequest: there is no such variant, or there cannot be such an embedding of it.
-        Conflict: the network is not trained.
+        Conflict: the network is not trained, or the experiment is cancelled.
         NotFound: there is no such experiment.
     """
     with store.transaction() as tx:
         experiment = experiments.get(tx, experiment_id)
         network = find_network(tx, experiment, choice)
+        if experiment.state is ExperimentState.CANCELLED:
+            raise Conflict("a cancelled experiment gets no worker; submit it again: what it has decided is taken over")
         count = embedding_points(experiment.spec.dataset.test, points, perplexity)
         search, seed = network.leaf.search, network.chosen.seed
         evaluation = evaluation_work(
@@ -41,15 +46,8 @@ def request_embedding(
         )
         # It tells requests of one network apart.
         label = f"{search.name} t-SNE seed {seed}, {count} points, perplexity {perplexity!r}"
-        tasks.add(
-            tx,
-            task_id=uuid4(),
-            kind=TaskKind.EMBED,
-            search=search.id,
-            seed=seed,
-            label=label,
-            work=replace(evaluation, embedding=EmbeddingUse(count, perplexity)),
-        )
+        work = replace(evaluation, embedding=EmbeddingUse(count, perplexity))
+        tasks.add(tx, [NewTask(uuid4(), TaskKind.EMBED, search.id, seed, label, work)])
         rows = networks.embeddings(tx, [search.id])
         (row,) = (
             row

@@ -18,7 +18,8 @@ def submit_experiment(
     """Start an experiment and return its id.
 
     ``document`` is the submission as JSON, kept for people. The same ``idempotency_key`` with the same document gives
-    the experiment it gave before. Searches that exist already are shared, finished ones taken over.
+    the experiment it gave before. Searches that exist already are shared, finished ones taken over,
+    fruitless ones too where searching again would find the same.
 
     Raises:
         Conflict: the key was used for another document.
@@ -36,11 +37,11 @@ def submit_experiment(
                 return known_id
         experiments.lock_membership(tx)
         keys = [planned.key for planned in plan.searches]
-        living, generations = searches.living(tx, keys), searches.generations(tx, keys)
-        ids = {key: found.id for key, found in living.items()}
+        shared, generations = searches.shareable(tx, keys), searches.generations(tx, keys)
+        ids = {key: found.id for key, found in shared.items()}
         new: list[searches.NewSearch] = []
         for planned in plan.searches:
-            if planned.key in living:
+            if planned.key in shared:
                 continue
             ids[planned.key] = uuid4()
             again = generations.get(planned.key, 0)
@@ -55,7 +56,7 @@ def submit_experiment(
                     match_ids=tuple(ids[match] for match in planned.matches),
                 )
             )
-        stored = {key: planned.name for key, planned in living.items()} | {item.planned.key: item.name for item in new}
+        stored = {key: found.name for key, found in shared.items()} | {item.planned.key: item.name for item in new}
         experiments.add(
             tx,
             experiment_id=experiment_id,
@@ -80,10 +81,10 @@ def submit_experiment(
                     used_by=tuple(labels[index] for index in planned.used_by),
                     leaf=planned.key in leaves,
                     seeds=(planned.seed,) if spec.search.every_seed else spec.seeds,
-                    reused=planned.key in living,
+                    reused=planned.key in shared,
                 )
                 for position, planned in enumerate(plan.searches)
             ],
         )
-        tx.announce(experiment_id, "submitted", name=spec.name, searches=len(plan.searches), reused=len(living))
+        tx.announce(experiment_id, "submitted", name=spec.name, searches=len(plan.searches), reused=len(shared))
     return experiment_id

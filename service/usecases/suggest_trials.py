@@ -12,6 +12,7 @@ from service.domain.states import SearchState, TaskKind
 from service.domain.work import trial_work
 from service.storage import Storage, searches, tasks, trials, workers
 from service.storage.searches import Standing
+from service.storage.tasks import NewTask
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +38,12 @@ def suggest_trials(
         standings = searches.standings(tx, [row.id for row in wanting])
     briefs = {identity: _brief(standing) for identity, standing in standings.items()}
     ids = {row.key: row.id for row in wanting}
+    allowed = {row.key: affordable(row.budget, row.finished, row.seconds, row.spent) for row in wanting}
     chosen = searches_to_ask(
         [
             OpenSearch(
                 key=row.key,
-                budget=affordable(row.budget, row.finished, row.seconds, row.spent),
+                budget=allowed[row.key],
                 asked=row.asked,
                 pending=row.asked - row.finished,
                 blind=blind(briefs[row.id]),
@@ -57,7 +59,7 @@ def suggest_trials(
     made = 0
     for key in chosen:
         try:
-            if _suggest(store, suggest, standings[ids[key]], briefs[ids[key]]):
+            if _suggest(store, suggest, standings[ids[key]], briefs[ids[key]], allowed[key]):
                 made += 1
                 added()
         except DatabaseUnavailable:
@@ -84,7 +86,7 @@ def _brief(standing: Standing) -> SearchBrief:
     )
 
 
-def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: SearchBrief) -> bool:
+def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: SearchBrief, allowed: int) -> bool:
     search = standing.search
     # Another server may be at the same search. The draw takes seconds, so no transaction is open meanwhile; the
     # ordinal is what cannot be given twice.
@@ -94,7 +96,7 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
         with store.reading() as tx:
             past = trials.of_search(tx, search.id)
         ordinal = len(past)
-        if ordinal >= search.budget:
+        if ordinal >= allowed:
             return False
         suggestion = suggest(brief, tuple(trial.past() for trial in past), ordinal)
         checkpoints = [frozen.checkpoint for frozen in standing.prefix]
@@ -104,14 +106,6 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
             still = searches.get(tx, search.id, lock=True)
             if still.state is not SearchState.OPEN or not trials.add(tx, trial_id, search.id, ordinal, suggestion):
                 return False
-            tasks.add(
-                tx,
-                task_id=uuid4(),
-                kind=TaskKind.TRIAL,
-                search=search.id,
-                seed=search.seed,
-                label=f"{search.name} trial {ordinal}",
-                work=work,
-                trial=trial_id,
-            )
+            label = f"{search.name} trial {ordinal}"
+            tasks.add(tx, [NewTask(uuid4(), TaskKind.TRIAL, search.id, search.seed, label, work, trial=trial_id)])
     return True

@@ -10,8 +10,6 @@ from contract.experiments import (
     ExperimentSummary,
     Gap,
     Interval,
-    Plan,
-    PlannedSearch,
     Report,
     SearchState,
     SearchView,
@@ -19,6 +17,7 @@ from contract.experiments import (
     VariantLine,
     WorkerView,
 )
+from contract.plans import Plan, PlannedSearch
 from contract.submission import Point
 
 NAMESPACE = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")

@@ -135,6 +135,21 @@ def test_an_embedding_is_made_once_and_shows_its_coordinates(bench: Bench) -> No
     assert listed[0]["stages"][0]["coordinates"] == []
 
 
+def test_a_trained_variant_is_embedded_before_its_experiment_has_ended_but_not_once_it_is_cancelled(
+    bench: Bench,
+) -> None:
+    bench.train()
+    assert bench.admin.get(bench.path).json()["state"] == "running"
+    assert bench.admin.post(f"{bench.path}/embeddings", json=PARTIAL | {"points": 100}).status_code == 202
+    assert bench.admin.post(f"{bench.path}/cancel").is_success
+
+    answer = bench.admin.post(f"{bench.path}/embeddings", json=PARTIAL | {"points": 200})
+
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/conflict")
+    assert "submit it again" in answer.json()["detail"]
+    assert [item["state"] for item in bench.admin.get(f"{bench.path}/embeddings").json()] == ["cancelled"]
+
+
 def test_an_embedding_belongs_to_its_experiment(bench: Bench) -> None:
     assert bench.admin.get(f"{bench.path}/embeddings/{uuid4()}").status_code == 404
     assert bench.admin.get(f"/v1/experiments/{uuid4()}/embeddings").status_code == 404

@@ -80,11 +80,14 @@ def test_slots_are_covered_as_far_as_budgets_reach_and_never_more_than_one_ahead
     ("finished", "seconds", "spent", "trials"),
     [
         (3, None, 99.0, 30),
-        (0, 18.0, 0.0, 30),
-        (0, 18.0, 5.0, 30),  # a first attempt was lost
-        (2, 18.0, 6.0, 6),
-        (2, 19.0, 6.0, 7),
-        (2, 900.0, 6.0, 30),
+        (0, 18.0, 0.0, 1),  # nothing is known of what a trial costs
+        (0, 18.0, 5.0, 1),  # a first attempt was lost
+        (1, 18.0, 0.0, 2),  # a trial that cost nothing tells nothing
+        (1, 18.0, 6.0, 2),
+        (4, 18.0, 12.0, 6),
+        (4, 19.0, 12.0, 7),
+        (2, 900.0, 6.0, 4),  # no more under way than have finished
+        (20, 900.0, 6.0, 30),
         (6, 18.0, 18.0, 6),
         (0, 0.0, 0.0, 1),
     ],
@@ -93,3 +96,17 @@ def test_a_search_may_have_the_trials_that_its_seconds_pay_for(
     finished: int, seconds: float | None, spent: float, trials: int
 ) -> None:
     assert affordable(30, finished, seconds, spent) == trials
+
+
+@given(st.lists(st.floats(0.5, 2.0), min_size=40, max_size=40), st.floats(1.0, 30.0), st.integers(1, 64))
+def test_a_fleet_of_any_size_spends_the_seconds_and_never_has_more_under_way_than_has_finished(
+    costs: list[float], seconds: float, slots: int
+) -> None:
+    """Slots take all they are given, and their trials finish together: the worst case."""
+    finished, spent = 0, 0.0
+    while (allowed := affordable(40, finished, seconds, spent)) > finished:
+        assert allowed - finished <= max(finished, 1)
+        until = min(allowed, finished + slots)
+        spent += sum(costs[finished:until])
+        finished = until
+    assert finished == 40 or spent >= seconds

@@ -1,6 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 
-from service.domain.estimate import TrainingCosts, training_costs
+from service.domain.estimate import TrainingCosts, plan_seconds, training_costs
+from service.domain.experiment import ExperimentSpec
+from service.domain.plan import plan_experiment
+
+Understand = Callable[..., ExperimentSpec]
 
 
 def test_overhead_is_told_from_work() -> None:
@@ -32,3 +38,50 @@ def test_time_that_does_not_grow_with_size_is_no_slope() -> None:
 @pytest.mark.parametrize("finished", [[], [(0.0, 1.0)]])
 def test_nothing_known_is_nothing_said(finished: list[tuple[float, float]]) -> None:
     assert training_costs(finished) is None
+
+
+PARTIAL = {"architecture": "A", "learning": "partial"}
+EQUAL = {"architecture": "A", "learning": "total", "budget": "seconds"}
+EACH = TrainingCosts(fixed=1.0, per_multiply_add=0.0)
+
+
+def seconds(spec: ExperimentSpec, *, existing: int = 0, second_rounds: bool = False) -> float | None:
+    """With a second for every task; the first searches exist already."""
+    plan = plan_experiment(spec)
+    keys = [search.key for search in plan.searches[:existing]]
+    return plan_seconds(spec, plan, keys, EACH, second_rounds=second_rounds)
+
+
+@pytest.fixture
+def two_stages(understand: Understand) -> Callable[..., ExperimentSpec]:
+    def make(variants: list[dict[str, str]] | None = None, **more: object) -> ExperimentSpec:
+        architectures = {"A": ["Conv-3-8 Pool-2", "Conv-3-8"]}
+        phases = [{"epochs": 1, "trials": 5}]
+        return understand(architectures=architectures, variants=variants or [PARTIAL], phases=phases, **more)
+
+    return make
+
+
+def test_trials_fits_and_tests_take_their_time(two_stages: Understand) -> None:
+    assert seconds(two_stages()) == 2 * 5 + 1
+    assert seconds(two_stages(seeds=[0, 1, 2])) == 2 * (5 + 2) + 3
+    assert seconds(two_stages(seeds=[0, 1, 2]), existing=2) == 2 * 2
+    assert seconds(two_stages(seeds=[0, 1], search={"seeds": "each"})) == 2 * (2 * 5 + 1)
+
+
+def test_so_do_range_tests_confirmations_and_second_rounds(two_stages: Understand) -> None:
+    spec = two_stages(search={"range_test": True, "second_round": 4, "confirm_seeds": 3})
+    assert seconds(spec) == 2 * (1 + 5 + 2 * 3) + 1
+    assert seconds(spec, second_rounds=True) == 2 * (1 + 5 + 4 + 2 * 3) + 1
+
+
+def test_who_may_spend_seconds_spends_those_of_the_searches_it_matches(two_stages: Understand) -> None:
+    assert seconds(two_stages([PARTIAL, EQUAL])) == (2 * 5 + 1) + (2 * 5 + 1)
+    assert seconds(two_stages([PARTIAL, EQUAL]), existing=2) == 2 * 5 + 1
+
+
+def test_a_task_larger_than_anything_known_leaves_no_estimate(two_stages: Understand) -> None:
+    spec = two_stages()
+    plan, costs = plan_experiment(spec), TrainingCosts(1.0, 0.0, largest=1.0)
+    assert plan_seconds(spec, plan, [], costs, second_rounds=False) is None
+    assert plan_seconds(spec, plan, [search.key for search in plan.searches], costs, second_rounds=False) == 0

@@ -99,3 +99,30 @@ def test_nodes_are_the_distinct_prefixes_and_parents_stand_first(
     assert seen == set(chain.from_iterable(variant.path for variant in plan.variants))
     for index, variant in enumerate(plan.variants):
         assert {search.key for search in plan.searches if index in search.used_by} == set(variant.path)
+
+
+PAIR = {"A": ["Conv-3-8 Pool-2", "Conv-3-8"]}
+BOTH = [
+    {"architecture": "A", "learning": "partial"},
+    {"architecture": "A", "learning": "total", "budget": "seconds"},
+]
+
+
+def test_what_may_come_on_top_is_counted_apart_from_what_is_certain(understand: Understand) -> None:
+    search = {"range_test": True, "second_round": 4, "confirm_seeds": 3}
+    plan = plan_experiment(
+        understand(architectures=PAIR, variants=BOTH, phases=[{"epochs": 1, "trials": 5}], seeds=[0, 1], search=search)
+    )
+    # Two stages of five trials, with four more each; Total spends seconds: one trial at least, ten times five at most.
+    assert (plan.least_trials, plan.trials) == (5 + 5 + 1, 9 + 9 + 50)
+    assert (plan.range_tests, plan.confirmations, plan.fits, plan.evaluations) == (3, 3 * 2 * 3, 3, 4)
+    # Sixteen rates of a hundred batches of fifty, but no more than the training's images.
+    images = [(trials + 6 + 1) * 49_000 + 16 * 100 * 50 for trials in (9, 9, 50)]
+    assert plan.multiply_adds == sum(
+        planned.multiply_adds * each for planned, each in zip(plan.searches, images, strict=True)
+    )
+
+
+def test_all_trials_are_certain_unless_more_is_asked_for(understand: Understand) -> None:
+    plan = plan_experiment(understand())
+    assert (plan.least_trials, plan.range_tests, plan.confirmations) == (plan.trials, 0, 0)

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from contract import experiments
+from contract import experiments, plans
 from contract.base import Lenient
 from service.domain import published, report, statistics, views
 from service.domain.experiment import ExperimentSpec
@@ -15,8 +15,8 @@ Understand = Callable[..., ExperimentSpec]
 @pytest.mark.parametrize(
     ("mine", "wire"),
     [
-        (views.PlannedSearchView, experiments.PlannedSearch),
-        (views.PlanView, experiments.Plan),
+        (views.PlannedSearchView, plans.PlannedSearch),
+        (views.PlanView, plans.Plan),
         (views.ExperimentSummary, experiments.ExperimentSummary),
         (views.ExperimentPage, experiments.ExperimentPage),
         (views.SearchView, experiments.SearchView),
@@ -48,7 +48,7 @@ def test_a_plan_goes_over_the_wire(understand: Understand) -> None:
     spec = understand()
     plan = plan_experiment(spec)
     view = views.view_plan(spec, plan, reused={plan.searches[1].key}, estimated_seconds=12.5)
-    sent = experiments.Plan.model_validate(view, from_attributes=True)
+    sent = plans.Plan.model_validate(view, from_attributes=True)
     assert sent.variants[:2] == ["CNN 1 total", "CNN 2 partial"]
     assert [search.reused for search in sent.searches].count(True) == 1
     assert sent.searches[2].parent == sent.searches[1].name

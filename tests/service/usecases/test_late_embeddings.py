@@ -7,7 +7,7 @@ import pytest
 from service.domain.errors import InvalidRequest
 from service.domain.states import ExperimentState, TaskKind
 from service.storage import tasks
-from service.storage.tasks import LeasedTask
+from service.storage.tasks import LeasedTask, NewTask
 from service.usecases.control_experiment import cancel_experiment
 from service.usecases.record_result import record_result
 from service.usecases.renew_lease import Command, renew_lease
@@ -18,15 +18,8 @@ def ask(lab: Lab, tested: LeasedTask) -> None:
     """Want an embedding of the network that was tested."""
     search = lab.value("SELECT search_id FROM task WHERE id = :id", id=tested.task)
     with lab.store.transaction() as tx:
-        tasks.add(
-            tx,
-            task_id=uuid4(),
-            kind=TaskKind.EMBED,
-            search=search,
-            seed=tested.work.seed,
-            label="embedding",
-            work=tested.work,
-        )
+        new = NewTask(uuid4(), TaskKind.EMBED, search, tested.work.seed, "embedding", tested.work)
+        tasks.add(tx, [new])
 
 
 @pytest.fixture

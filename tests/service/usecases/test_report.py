@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import event
 
 from contract import experiments
 from service.domain.identity import FIRST_CONFIRMATION_SEED
@@ -15,6 +14,7 @@ from service.usecases.build_report import build_report
 from service.usecases.look_up import get_experiment
 from service.usecases.record_result import record_result
 from tests.service.lab import TREE, Lab
+from tests.service.statements import statements
 
 WIDE = {"A": ["Conv-3-4 Pool-2"], **{f"B{n}": ["Conv-3-4 Pool-2", f"Conv-3-{n}"] for n in range(4, 12)}}
 
@@ -37,16 +37,10 @@ def thorough(lab: Lab, lease: LeasedTask) -> None:
         finish(lab, lease, memory=memory | {"activation_bytes": 640}, curve=curve)
 
 
-def statements(lab: Lab, experiment: UUID) -> int:
+def count(lab: Lab, experiment: UUID) -> int:
     """How many statements a report takes."""
-    seen: list[str] = []
-
-    def count(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    event.listen(lab.store.engine, "before_cursor_execute", count)
-    build_report(lab.store, experiment)
-    event.remove(lab.store.engine, "before_cursor_execute", count)
+    with statements(lab.store) as seen:
+        build_report(lab.store, experiment)
     return len(seen)
 
 
@@ -181,4 +175,4 @@ def test_a_report_takes_as_many_statements_however_large_the_experiment(lab: Lab
     wide = lab.submit(WIDE, phases=[{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}])
     lab.drive(wide, lab.worker())
     assert len(build_report(lab.store, wide).variants) == 2 * 17
-    assert statements(lab, wide) == statements(lab, finished)
+    assert count(lab, wide) == count(lab, finished)

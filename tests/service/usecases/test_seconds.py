@@ -93,3 +93,21 @@ def test_a_path_that_died_leaves_the_seconds_it_took(lab: Lab) -> None:
     )
     assert lab.state(experiment) is ExperimentState.FINISHED
     assert lab.rows(SPENDER)[0].seconds == 3 * 3.0
+
+
+def test_a_large_fleet_does_not_spend_the_seconds_before_the_first_trial_tells_its_cost(lab: Lab) -> None:
+    experiment = submit(lab)
+    workers = [lab.worker(slots=4) for _ in range(4)]
+    pending: list[int] = []
+    while lab.state(experiment) is ExperimentState.RUNNING:
+        lab.plan()
+        lab.plan()
+        leases = [lease for worker in workers for _ in range(4) if (lease := lab.lease(worker)) is not None]
+        if any(spends(lease) and lease.kind == "trial" for lease in leases):
+            pending.append(len(leases))
+        for lease in leases:
+            lab.finish(lease)
+
+    (row,) = lab.rows(SPENDER)
+    # Three seconds a trial: eighteen are spent by six, of which the first is alone and the next wait for what it says.
+    assert (row.state, pending) == ("decided", [1, 1, 2, 2])

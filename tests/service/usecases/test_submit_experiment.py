@@ -5,10 +5,17 @@ from uuid import uuid4
 import pytest
 
 from service.domain.errors import Conflict, NotFound
+from service.domain.leasing import FailureReason
+from service.domain.states import ExperimentState
+from service.storage.tasks import LeasedTask
+from service.usecases.build_report import build_report
 from service.usecases.control_experiment import cancel_experiment
 from service.usecases.look_up import get_experiment, list_experiments
 from service.usecases.plan_submission import plan_submission
-from tests.service.lab import DIGITS, TREE, Lab
+from service.usecases.record_failure import record_failure
+from tests.service.lab import DIGITS, STRIKES, TREE, Lab
+
+PARTIAL = [{"architecture": "B", "learning": "partial"}]
 
 
 def test_the_same_key_gives_the_same_experiment_and_refuses_another_submission(lab: Lab) -> None:
@@ -59,6 +66,15 @@ def test_the_estimate_rests_on_trainings_of_the_same_data_set(lab: Lab) -> None:
     assert plan_submission(lab.store, elsewhere).estimated_seconds is None
 
 
+def test_the_estimate_tells_what_second_rounds_would_add(lab: Lab) -> None:
+    lab.drive(lab.submit(), lab.worker())
+    plan = plan_submission(lab.store, lab.spec(lab.document(search={"second_round": 3})))
+    assert plan.estimated_seconds is not None
+    assert plan.most_seconds is not None
+    # Three trials of three seconds, and three more.
+    assert plan.most_seconds - plan.estimated_seconds == pytest.approx(9.0)
+
+
 def test_what_is_far_larger_than_anything_trained_has_no_estimate(lab: Lab) -> None:
     lab.drive(lab.submit(), lab.worker())
     assert plan_submission(lab.store, lab.spec(lab.document({"B": ["Conv-3-512"]}))).estimated_seconds is None
@@ -77,6 +93,54 @@ def test_a_cancelled_search_is_tried_again_under_a_name_of_its_own(lab: Lab) -> 
     names = [row.name for row in lab.rows("SELECT name FROM search ORDER BY created_at")]
     assert names[1] == f"{names[0]} (2)"
     lab.drive(experiment, lab.worker())
+
+
+def diverge(lab: Lab, lease: LeasedTask) -> None:
+    lab.finish(lease, 0.1, "diverged")
+
+
+def test_what_died_of_its_results_is_taken_over_with_all_that_stands_on_it(lab: Lab) -> None:
+    worker = lab.worker()
+    lab.drive(lab.submit(TREE, variants=PARTIAL), worker, lambda lease: diverge(lab, lease))
+
+    again = lab.submit(TREE, variants=PARTIAL)
+
+    assert lab.drive(again, worker) == []
+    assert lab.state(again) is ExperimentState.FAILED
+    searches = get_experiment(lab.store, again).stage_searches
+    assert [(search.state, search.reused) for search in searches] == [("dead", True), ("dead", True)]
+    document = lab.document(TREE, variants=PARTIAL)
+    assert all(search.reused for search in plan_submission(lab.store, lab.spec(document)).searches)
+    assert any("--no-reuse searches anew" in note for note in build_report(lab.store, again).notes)
+    # Whoever asks for it gets another try.
+    afresh = lab.submit(TREE, variants=PARTIAL, reuse=False)
+    lab.drive(afresh, worker)
+    assert lab.state(afresh) is ExperimentState.FINISHED
+
+
+def test_what_died_of_failures_is_searched_again(lab: Lab) -> None:
+    worker = lab.worker()
+    failed: list[LeasedTask] = []
+
+    def work(lease: LeasedTask) -> None:
+        if failed:
+            diverge(lab, lease)
+        else:
+            failed.append(lease)
+            record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES)
+
+    first = lab.submit(TREE, variants=PARTIAL)
+    lab.drive(first, worker, work)
+    assert lab.state(first) is ExperimentState.FAILED
+
+    again = lab.submit(TREE, variants=PARTIAL)
+
+    lab.drive(again, worker)
+    assert lab.state(again) is ExperimentState.FINISHED
+    assert not any(search.reused for search in get_experiment(lab.store, again).stage_searches)
+    # What is decided by now comes before what died.
+    third = lab.submit(TREE, variants=PARTIAL)
+    assert {search.state for search in get_experiment(lab.store, third).stage_searches} == {"decided"}
 
 
 def test_the_list_is_paged_from_the_newest_and_new_ones_shift_nothing(lab: Lab) -> None:

@@ -1,0 +1,40 @@
+"""How many trainings a stage search asks for, by kind; some only when it comes to that."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from service.domain.experiment import ExperimentSpec, Phase
+from service.domain.search import CANDIDATES
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Tasks of a search, at most, and ``least_trials`` of its ``trials``.
+
+    Second rounds are for stages that turn out to stagnate, confirmations for searches with ``CANDIDATES`` trials that
+    could be frozen; a search that may spend seconds ends when they are spent, and has one trial for certain.
+    """
+
+    least_trials: int
+    trials: int
+    range_tests: int
+    confirmations: int
+    fits: int
+
+
+def workload(spec: ExperimentSpec, budget: Phase, matches: Collection[str]) -> Workload:
+    """The work of a search with a budget, which may spend the seconds of those it ``matches``."""
+    settings = spec.search
+    return Workload(
+        least_trials=1 if matches else budget.trials,
+        # Who may spend seconds has spent them, and gets no second round.
+        trials=budget.trials if matches else budget.trials + settings.second_round,
+        range_tests=int(settings.range_test),
+        confirmations=CANDIDATES * settings.confirm_seeds,
+        fits=extra_seeds(spec),
+    )
+
+
+def extra_seeds(spec: ExperimentSpec) -> int:
+    """Seeds that have no search of their own and are fitted."""
+    return 0 if spec.search.every_seed else len(spec.seeds) - 1
