@@ -177,7 +177,9 @@ class TrainingChoice(Strict):
     optimizer: Literal["sgd"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1), REAL] = 0.9
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    initialization: Literal["he", "torch"] = "he"
+    initialization: Literal["he", "torch"] = Field(
+        "torch", description="torch: PyTorch's own; he: wider, for deep networks trained as a whole"
+    )
     head: Head = Field("linear", description="linear: fully connected, as the paper; the rest after Belilovsky et al.")
     objective: Objective = Field(
         "classification", description="of all stages but the last; the head is then trained on detached features"

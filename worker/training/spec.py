@@ -73,7 +73,7 @@ class Recipe:
     optimizer: Literal["sgd"] = "sgd"
     momentum: float = 0.9
     precision: PrecisionChoice = "auto"
-    initialization: Initialization = "he"
+    initialization: Initialization = "torch"
     standardize_inputs: bool = True
     head: str = "linear"
     objective: Objective = "classification"
