@@ -55,6 +55,14 @@ def announced(process: "subprocess.Popen[str]") -> str:
     return line.removeprefix("stagetune serves ")
 
 
+def await_ready(client: httpx.Client) -> None:
+    """Return when the server takes work: it answers before its reaper gave the first sign of life."""
+    deadline = time.monotonic() + 60
+    while not client.get("/readyz").json()["ready"]:
+        assert time.monotonic() < deadline, client.get("/readyz").text
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_that_was_asked_for_ends_streams_and_is_a_success(
     home: Path, start: Start, sent: signal.Signals
@@ -65,7 +73,7 @@ def test_a_stop_that_was_asked_for_ends_streams_and_is_a_success(
     token = (home / "admin-token").read_text().strip()
     client = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, trust_env=False, timeout=30)
     with client:
-        assert client.get("/readyz").json()["ready"] is True
+        await_ready(client)
         text = "name: a\ndataset: {name: digits}\narchitectures: {CNN 1: [Conv-3-4]}\n"
         made = client.post("/v1/experiments", content=text, headers={"Content-Type": "application/yaml"}).json()
         with client.stream("GET", f"/v1/experiments/{made['id']}/events") as stream:
