@@ -5,9 +5,7 @@ worker processes, float32, SGD with momentum. Both train CNN 1 at batch 50 on th
 """
 
 import argparse
-import os
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,8 +14,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from bench.machine import against, describe
-from worker.data.library import open_dataset
+from bench.machine import against, cifar10, describe
 from worker.data.preprocessing import input_mean_and_std
 from worker.training.data import Labelled, TensorSource
 from worker.training.loop import StageTraining
@@ -83,9 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench epoch")
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
-    folder = os.environ.get("STAGETUNE_DATASETS")
-    dataset = open_dataset("cifar10", home, Path(folder) if folder else None)
+    dataset = cifar10()
     images, labels = np.array(dataset.images[:IMAGES]), np.array(dataset.labels[:IMAGES])
     our_epoch(images[:500], labels[:500])
     ours, plain = [], []

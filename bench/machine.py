@@ -3,9 +3,12 @@
 import os
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 
 import torch
+
+from worker.data import Dataset, open_dataset
 
 
 def describe(*packages: str) -> str:
@@ -15,6 +18,13 @@ def describe(*packages: str) -> str:
         processor += f", {torch.cuda.get_device_name()}"
     versions = ", ".join(f"{package} {version(package)}" for package in packages)
     return f"{processor}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}"
+
+
+def cifar10() -> Dataset:
+    """CIFAR-10, where a worker on this machine would find it."""
+    home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
+    folder = os.environ.get("STAGETUNE_DATASETS")
+    return open_dataset("cifar10", home, Path(folder) if folder else None)
 
 
 def against(ours: list[float], theirs: list[float], unit: str) -> str:

@@ -1,33 +1,33 @@
-"""Claim: Partial trains a network in less memory than Total, and its stages together in about Total's time.
+"""Question: what does Partial cost against Total, in seconds and in memory?
 
 Every network of the paper's Table 1 is trained once in every way: Total, Total with gradient checkpointing at the cuts,
 Partial on frozen features that were made once, and Partial that runs the prefix again for every batch, as the paper had
-to. One worker's thread, the same images, in turns. Seconds are of one epoch per stage without evaluation, features
+to. The same images, in turns. Seconds are of one epoch per stage without evaluation, features
 included; memory is the peak of a training step, of a variant that of its largest stage.
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, chain
 from pathlib import Path
 from statistics import median
 
 import torch
 import yaml
 
-from bench.machine import describe
-from service.domain.layers import Conv as PlannedConv
-from service.domain.layers import Stage as PlannedStage
+from bench.machine import cifar10, describe
+from contract.tasks import StageShape
+from service.domain.layers import Layer
 from service.domain.notation import parse
 from service.domain.shapes import resolve
 from service.presets import get_preset
 from worker.checkpoints import CheckpointStore
-from worker.data.library import open_dataset
-from worker.data.store import Dataset
+from worker.data import Dataset
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
-from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
+from worker.stages import stage_of
+from worker.training.spec import Budget, Hyperparameters, Recipe, Stage
 
 POINT = Hyperparameters(learning_rate=3e-3, regularization=1e-4)
 VALIDATION = 100
@@ -67,32 +67,19 @@ class Lab:
         return Cost(seconds, peak)
 
 
-def trained_stage(planned: PlannedStage) -> Stage:
-    """A planned stage in the training room's words."""
-    layers = tuple(
-        Conv(layer.size, layer.filters) if isinstance(layer, PlannedConv) else Pool(layer.size)
-        for layer in planned.layers
-    )
-    return Stage(layers, planned.input_shape, planned.output_shape)
+def trained(stages: Sequence[tuple[Layer, ...]], shape: tuple[int, int, int]) -> list[Stage]:
+    """Stages in the training room's words, for images of ``shape`` (channels, height, width)."""
+    return [stage_of(StageShape.model_validate(stage, from_attributes=True)) for stage in resolve(stages, shape)]
 
 
-def whole(stages: Sequence[Stage]) -> Stage:
-    """The network without its cuts."""
-    layers = tuple(layer for stage in stages for layer in stage.layers)
-    return Stage(layers, stages[0].input_shape, stages[-1].output_shape)
-
-
-def cuts(stages: Sequence[Stage]) -> tuple[int, ...]:
-    """The layers at which the stages after the first begin."""
-    return tuple(sum(len(stage.layers) for stage in stages[:depth]) for depth in range(1, len(stages)))
-
-
-def ways(lab: Lab, stages: Sequence[Stage], recipe: Recipe) -> list[Cost]:
+def ways(lab: Lab, network: Sequence[tuple[Layer, ...]], recipe: Recipe) -> list[Cost]:
     """The costs of one network, in the order of the table's columns."""
-    one = [whole(stages)]
+    shape = lab.dataset.info.shape
+    stages, whole = trained(network, shape), trained([tuple(chain.from_iterable(network))], shape)
+    cuts = tuple(accumulate(len(stage) for stage in network))[:-1]
     return [
-        lab.cost(one, recipe),
-        lab.cost(one, recipe, cuts(stages)),
+        lab.cost(whole, recipe),
+        lab.cost(whole, recipe, cuts),
         lab.cost(stages, recipe),
         lab.cost(stages, replace(recipe, cached_features=False)),
     ]
@@ -104,9 +91,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
-    folder = os.environ.get("STAGETUNE_DATASETS")
-    dataset = open_dataset("cifar10", home, Path(folder) if folder else None)
+    dataset = cifar10()
     recipe = Recipe(batch_size=50)
     print(f"One epoch per stage over {options.images:,} images of CIFAR-10, batch 50, {options.rounds} rounds in turns")
     print(f"\n{describe('torch')}, {torch.get_num_threads()} threads; seconds are medians, memory in MiB\n")
@@ -116,9 +101,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as checkpoints:
         lab = Lab(dataset, options.images, Path(checkpoints))
         for name, texts in yaml.safe_load(get_preset("viable").text)["architectures"].items():
-            stages = [trained_stage(stage) for stage in resolve([parse(text) for text in texts], (3, 32, 32))]
-            lab.cost([whole(stages)], recipe)
-            rounds = [ways(lab, stages, recipe) for _ in range(options.rounds)]
+            network = [parse(text) for text in texts]
+            # One more first, which warms the kernels up.
+            _, *rounds = [ways(lab, network, recipe) for _ in range(options.rounds + 1)]
             total, checkpointed, partial, recomputed = (median(r[way].seconds for r in rounds) for way in range(4))
             peaks = [cost.peak_bytes / MIB for cost in rounds[0]]
             print(

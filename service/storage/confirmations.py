@@ -19,6 +19,10 @@ class ConfirmationRow:
     accuracy: float | None
     diverged: bool
 
+    def told(self, chance: float) -> float | None:
+        """What it counts as: a diverged one as chance."""
+        return chance if self.diverged else self.accuracy
+
 
 def of_searches(tx: Transaction, searches: Collection[UUID]) -> list[ConfirmationRow]:
     """The confirmations of some searches that were not cancelled."""

@@ -100,9 +100,9 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         range_test_seconds=sum(cost.seconds for cost in others if cost.kind is TaskKind.RANGE_TEST),
         confirmation_seconds=sum(cost.seconds for cost in others if cost.confirms),
         confirmations=tuple(
-            chance if item.diverged else item.accuracy
+            told
             for item in read.confirmed.get(row.id, [])
-            if item.candidate_id == row.incumbent_id and item.accuracy is not None
+            if item.candidate_id == row.incumbent_id and (told := item.told(chance)) is not None
         ),
         second_round=row.round > 1,
         allowed_seconds=row.seconds,

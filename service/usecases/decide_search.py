@@ -121,7 +121,5 @@ def _confirmed(
     ordinals = {trial.id: trial.ordinal for trial in rows}
     chance = search.spec.dataset.chance
     return {
-        (ordinals[item.candidate_id], item.seed): chance if item.diverged else item.accuracy
-        for item in found
-        if item.state in TaskState.ended()
+        (ordinals[item.candidate_id], item.seed): item.told(chance) for item in found if item.state in TaskState.ended()
     }
