@@ -3,11 +3,11 @@
 import os
 import platform
 from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 
 import torch
 
+from client.connection import datasets_folder, stagetune_home
 from worker.data import Dataset, open_dataset
 
 
@@ -22,9 +22,7 @@ def describe(*packages: str) -> str:
 
 def cifar10() -> Dataset:
     """CIFAR-10, where a worker on this machine would find it."""
-    home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
-    folder = os.environ.get("STAGETUNE_DATASETS")
-    return open_dataset("cifar10", home, Path(folder) if folder else None)
+    return open_dataset("cifar10", stagetune_home(), datasets_folder())
 
 
 def against(ours: list[float], theirs: list[float], unit: str) -> str:

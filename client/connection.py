@@ -30,6 +30,12 @@ def stagetune_home(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(environ.get("STAGETUNE_HOME") or "~/.stagetune").expanduser().absolute()
 
 
+def datasets_folder(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """STAGETUNE_DATASETS, the folder with files of data sets beside those that were fetched, or None."""
+    folder = environ.get("STAGETUNE_DATASETS")
+    return Path(folder) if folder else None
+
+
 def find_connection(
     server: str | None = None,
     token: str | None = None,

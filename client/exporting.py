@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from client.api import Client
-from client.connection import stagetune_home
+from client.connection import datasets_folder, stagetune_home
 from client.errors import BadUsage, StagetuneError
 from client.exported import CONFIG, CPU, FORMAT, WEIGHTS, ExportedNetwork, load
 from client.rendering.card import Check, write_card
@@ -145,10 +144,9 @@ def _onnx_difference(network: ExportedNetwork, path: Path, pixels: Tensor) -> fl
 
 def _images(description: Network) -> tuple[Tensor, str]:
     """Images to compare with, (n, C, H, W) uint8: of the test set if it is on this machine, else random ones."""
-    folder = os.environ.get("STAGETUNE_DATASETS")
     use = description.dataset
     try:
-        dataset = open_dataset(use.name, stagetune_home(), Path(folder) if folder else None, use.digest)
+        dataset = open_dataset(use.name, stagetune_home(), datasets_folder(), use.digest)
     except (DataError, OSError):
         generator = torch.Generator().manual_seed(0)
         shape = (CHECKED_IMAGES, *description.shape)

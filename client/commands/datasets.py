@@ -1,12 +1,11 @@
 """data: the data sets on this machine, as its workers see them."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from client.connection import stagetune_home
+from client.connection import datasets_folder, stagetune_home
 from client.console import note, plain, say, say_json
 from client.errors import BadUsage
 from client.options import Json
@@ -20,8 +19,7 @@ def list_(json: Json = False) -> None:
     """List the data sets that workers on this machine hold."""
     from worker.data import available
 
-    folder = os.environ.get("STAGETUNE_DATASETS")
-    found = available(stagetune_home(), Path(folder) if folder else None)
+    found = available(stagetune_home(), datasets_folder())
     if json:
         say_json([_facts(info) for info in found])
         return

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from client.api import Client
 from client.commands.about import own_version
-from client.connection import stagetune_home
+from client.connection import datasets_folder, stagetune_home
 from client.console import plain, say, say_json
 from client.devices import describe_device, find_devices
 from client.errors import NotAuthorised, StagetuneError
@@ -120,8 +120,8 @@ def _postgres() -> Iterator[Finding]:
 
 
 def _datasets() -> Iterator[Finding]:
-    folder = os.environ.get("STAGETUNE_DATASETS")
-    if folder and not Path(folder).is_dir():
+    folder = datasets_folder()
+    if folder and not folder.is_dir():
         yield Finding("data sets", "warning", f"STAGETUNE_DATASETS is {folder}, which is no folder: mend or unset it")
         return
     if find_spec("worker") is None:
@@ -129,7 +129,7 @@ def _datasets() -> Iterator[Finding]:
     from worker.data import DataError, available
 
     try:
-        names = [info.name for info in available(stagetune_home(), Path(folder) if folder else None)]
+        names = [info.name for info in available(stagetune_home(), folder)]
     except (DataError, OSError) as error:
         yield Finding("data sets", "warning", str(error))
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from statistics import fmean
 
@@ -30,6 +31,11 @@ def opening(
         return SearchState.WAITING
     others = [*matches] if earlier is None else [earlier, *matches]
     return SearchState.OPEN if all(state in SearchState.ended() for state in others) else SearchState.WAITING
+
+
+def taken_over(reused: bool, decided_at: datetime | None, submitted_at: datetime) -> bool:
+    """Whether an experiment that found the search in place found it decided; what was under way it only shares."""
+    return reused and decided_at is not None and decided_at <= submitted_at
 
 
 def start_points(

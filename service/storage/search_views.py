@@ -6,6 +6,7 @@ from uuid import UUID
 from service.domain.errors import NotFound
 from service.domain.notation import write
 from service.domain.plan import PlannedSearch
+from service.domain.search import taken_over
 from service.domain.views import SearchView
 from service.storage.codec import decode
 from service.storage.engine import Transaction
@@ -13,8 +14,7 @@ from service.storage.trials import point_of
 
 VIEW = """
 SELECT s.id, s.state, s.planned, s.parent_id, es.name, es.phase, es.used_by, counts.*,
-       -- What was still under way when the experiment was submitted is shared, not taken over.
-       es.reused AND coalesce(s.decided_at <= e.created_at, false) AS reused, brought.name AS shared_with,
+       es.reused AS found, s.decided_at, e.created_at AS submitted_at, brought.name AS brought_by,
        -- What a search may spend in seconds is no number of trials that it still lacks.
        CASE WHEN s.match_ids = '{}' THEN s.budget ELSE counts.finished + counts.running END AS budget,
        best.learning_rate, best.regularization, best.more
@@ -31,7 +31,7 @@ LEFT JOIN trial best ON best.id = s.incumbent_id
 LEFT JOIN LATERAL (
     SELECT o.name FROM experiment_search f JOIN experiment o ON o.id = f.experiment_id
     WHERE f.search_id = s.id AND NOT f.reused LIMIT 1
-) brought ON es.reused AND NOT coalesce(s.decided_at <= e.created_at, false)
+) brought ON es.reused
 """
 
 
@@ -51,6 +51,7 @@ def get(tx: Transaction, search_id: UUID) -> SearchView:
 
 def _view(row: Any) -> SearchView:
     planned = decode(PlannedSearch, row.planned)
+    reused = taken_over(row.found, row.decided_at, row.submitted_at)
     return SearchView(
         id=row.id,
         name=row.name,
@@ -67,6 +68,6 @@ def _view(row: Any) -> SearchView:
         failed=row.failed,
         best_accuracy=row.best_accuracy,
         incumbent=None if row.learning_rate is None else point_of(row),
-        reused=row.reused,
-        shared_with=row.shared_with,
+        reused=reused,
+        shared_with=None if reused else row.brought_by,
     )

@@ -9,6 +9,7 @@ from service.domain.notation import write
 from service.domain.plan import searched_seeds
 from service.domain.report import CurvePoint, Report
 from service.domain.reporting import assemble_report
+from service.domain.search import taken_over
 from service.domain.states import TaskKind
 from service.storage import Storage, Transaction, confirmations, costs, experiments, results, searches
 from service.storage.confirmations import ConfirmationRow
@@ -79,8 +80,7 @@ def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
 
 def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: _Read) -> SearchFacts:
     chance = experiment.spec.dataset.chance
-    # What was still under way when the experiment was submitted is shared, not taken over.
-    decided_before = member.reused and row.decided_at is not None and row.decided_at <= experiment.created_at
+    decided_before = taken_over(member.reused, row.decided_at, experiment.created_at)
     fitted = set(experiment.spec.seeds) - set(searched_seeds(experiment.spec))
     tried, others = read.tried.get(row.id, []), read.others.get(row.id, [])
     fits = [cost for cost in others if cost.kind is TaskKind.FIT and not cost.confirms]
