@@ -23,6 +23,10 @@ from service.postgres import EmbeddedPostgres, normalise_url
 def pytest_configure() -> None:
     # `timeout` and CI end a run with SIGTERM, which would leave the embedded server behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A run under nohup, or in the background of a script, inherits these as ignored, and so would all it starts.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
