@@ -295,7 +295,7 @@ class Report(Lenient):
     preprocessing: str
     sampler: str
     seeds: list[int]
-    devices: list[str]
+    devices: list[str] = Field(description="of trainings and tests, each with its precision")
     variants: list[VariantLine]
     gaps: list[Gap]
     searches: int

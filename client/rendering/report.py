@@ -56,7 +56,7 @@ def remarks(report: Report) -> list[str]:
     if report.memory_limit is not None:
         lines.append(f"memory limit of a training: {size(report.memory_limit)}")
     if report.devices:
-        lines.append(f"devices: {plain(', '.join(report.devices))}")
+        lines.append(f"devices: {plain('; '.join(report.devices))}")
     methods = sorted({line.memory_method for line in report.variants if line.memory_method})
     if methods:
         lines.append(f"memory measured by: {plain(', '.join(methods))}")

@@ -22,7 +22,10 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     yield from _noise(spec, report)
     yield from _comparisons(report)
     if len(report.devices) > 1:
-        yield f"Trainings ran on {', '.join(report.devices)}: compare times and memory of one device only."
+        yield (
+            f"Trainings ran on {'; '.join(report.devices)}: times and memory of one of them cannot be compared "
+            "with those of another, nor can accuracies where the precision differs."
+        )
     yield from _costs(spec, report)
     yield from _shared(searches)
     yield from _hand_picked(report)

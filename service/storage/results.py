@@ -178,11 +178,12 @@ def search_seconds(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, fl
 
 
 def devices(tx: Transaction, searches: Collection[UUID]) -> list[str]:
-    """What the accepted results of some searches were computed on, as their workers call it."""
+    """What the accepted results of some searches were computed on, as their workers call it, and in what precision."""
     return list(
         tx.execute(
             """
-            SELECT DISTINCT coalesce(r.payload #>> '{provenance,device}', w.device)
+            SELECT DISTINCT concat_ws(', ', coalesce(r.payload #>> '{provenance,device}', w.device),
+                                      r.payload #>> '{provenance,precision}')
             FROM task t JOIN result r ON r.task_id = t.id
             JOIN attempt a ON a.task_id = t.id AND a.n = r.attempt
             JOIN worker w ON w.id = a.worker_id

@@ -178,3 +178,21 @@ def test_a_report_takes_as_many_statements_however_large_the_experiment(lab: Lab
     lab.drive(wide, lab.worker())
     assert len(build_report(lab.store, wide).variants) == 2 * 17
     assert count(lab, wide) == count(lab, finished)
+
+
+def test_trainings_in_two_precisions_are_told_apart(lab: Lab, finished: UUID) -> None:
+    def computed_in(precision: str, where: str) -> None:
+        lab.run(
+            "UPDATE result SET payload = payload || jsonb_build_object('provenance', jsonb_build_object("
+            f"'device', 'AMD EPYC', 'precision', '{precision}')) WHERE {where}"
+        )
+
+    computed_in("float32", "true")
+    one = build_report(lab.store, finished)
+    assert one.devices == ("AMD EPYC, float32",)
+    assert not any(note.startswith("Trainings ran on") for note in one.notes)
+
+    computed_in("bfloat16", "task_id = (SELECT min(task_id::text)::uuid FROM result)")
+    both = build_report(lab.store, finished)
+    assert both.devices == ("AMD EPYC, bfloat16", "AMD EPYC, float32")
+    assert any("bfloat16; AMD EPYC, float32" in note and "accuracies" in note for note in both.notes)
