@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,11 +21,9 @@ from torch import Tensor
 
 from worker.checkpoints import StageCheckpoint
 from worker.training.data import Source, TensorSource
-from worker.training.device import autocast, dtype_name, free_bytes, reproducible, synchronize, typed_out_of_memory
-from worker.training.network import InputStatistics, StageNetwork, place
-
-BLOCK = 50
-"""Images per forward pass of a prefix, always: kernels choose their order of summation by the size of the batch."""
+from worker.training.device import dtype_name, free_bytes, synchronize, typed_out_of_memory
+from worker.training.network import InputStatistics, place
+from worker.training.recompute import BLOCK, StageSource
 
 MEMORY_SHARE = 0.4
 DISK_RESERVE = 2 << 30
@@ -60,44 +58,12 @@ def feature_key(split: str, digests: Sequence[str], dtype: torch.dtype) -> str:
     return hashlib.sha256(json.dumps([split, list(digests), dtype_name(dtype), BLOCK]).encode()).hexdigest()
 
 
-class StageSource:
-    """Features made anew for every batch from the stage before; the values are those that would have been kept."""
-
-    def __init__(self, parent: Source, network: StageNetwork, dtype: torch.dtype, device: torch.device) -> None:
-        self.parent = parent
-        self.network = network
-        self.dtype = dtype
-        self.device = device
-
-    def __len__(self) -> int:
-        return len(self.parent)
-
-    def batch(self, indices: Tensor) -> Tensor:
-        parts = [self._block(self.parent.batch(_padded(part))) for part in torch.split(indices, BLOCK)]
-        values = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return values[: len(indices)]
-
-    def batches(self, size: int) -> Iterator[Tensor]:
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))))
-
-    @torch.no_grad()
-    def _block(self, inputs: Tensor) -> Tensor:
-        with reproducible(), autocast(self.device, self.dtype):
-            return self.network.features(inputs).to(self.dtype)
-
-
 def recomputed(images: Source, prefix: Sequence[StageCheckpoint], dtype: torch.dtype, device: torch.device) -> Source:
     """The outputs of a prefix, made from the images again for every batch."""
     source = images
     for checkpoint in prefix:
         source = StageSource(source, place(checkpoint.network, device), dtype, device)
     return source
-
-
-def _padded(indices: Tensor) -> Tensor:
-    missing = BLOCK - len(indices)
-    return indices if missing == 0 else torch.cat([indices, indices[-1:].expand(missing)])
 
 
 class FeatureCache:

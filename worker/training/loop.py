@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from worker.training.data import Labelled
+from worker.training.data import Labelled, Source
 from worker.training.device import (
     device_name,
     dtype_name,
@@ -25,6 +25,7 @@ from worker.training.memory import MemoryFigures, training_memory
 from worker.training.network import StageNetwork, place
 from worker.training.objectives import build_objective, training_step
 from worker.training.optimizer import build_optimizer
+from worker.training.recompute import StageSource
 from worker.training.spec import Budget, Command, CurvePoint, Ending, Hyperparameters, Recipe
 from worker.training.state import Position, restore_state, save_state
 
@@ -148,15 +149,20 @@ class StageTraining:
         """
         with reproducible(), typed_out_of_memory():
             started = time.perf_counter()
-            memory = training_memory(
-                self.network, self.recipe, self._batch_dtype(), self.dtype, self.device, self.budget.limits.memory
-            )
+            memory = self._memory()
             warmup_seconds = time.perf_counter() - started
             ending = self._train(on_progress)
             return self._result(ending, memory, warmup_seconds)
 
-    def _batch_dtype(self) -> torch.dtype:
-        return self.train.inputs.batch(torch.zeros(1, dtype=torch.int64)).dtype
+    def _memory(self) -> MemoryFigures:
+        inputs: Source = self.train.inputs
+        prefix: tuple[StageNetwork, ...] = ()
+        # What is recomputed only for want of room is not counted: free memory must not decide what is feasible.
+        if isinstance(inputs, StageSource) and not self.recipe.cached_features:
+            prefix, inputs = inputs.prefix, inputs.root
+        batch_dtype = inputs.batch(torch.zeros(1, dtype=torch.int64)).dtype
+        limit = self.budget.limits.memory
+        return training_memory(self.network, self.recipe, batch_dtype, self.dtype, self.device, limit, prefix)
 
     def _train(self, on_progress: OnProgress) -> Ending:
         position = self.position

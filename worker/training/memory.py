@@ -1,13 +1,13 @@
 """Training memory: parameters, gradients, optimiser, activations and batch; resident data is reported apart."""
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,6 +19,7 @@ from worker.training.errors import MemoryLimitExceeded, OutOfMemory
 from worker.training.network import StageNetwork, place
 from worker.training.objectives import Objective, build_objective, gradients, training_step
 from worker.training.optimizer import build_optimizer
+from worker.training.recompute import frozen_pass, in_blocks
 from worker.training.spec import Hyperparameters, Recipe, Stage
 
 CUDA_METHOD = "cuda allocator peak over two training steps"
@@ -49,6 +50,15 @@ class Step:
     batch_dtype: torch.dtype
     dtype: torch.dtype
     device: torch.device
+    prefix: tuple[Stage, ...] = ()
+
+    def frozen(self) -> list[StageNetwork]:
+        """The stages that run before it for every batch, without their heads."""
+        with torch.random.fork_rng(devices=[]):
+            networks = [StageNetwork(stage, self.classes) for stage in self.prefix]
+        for network in networks:
+            network.head = nn.Identity()
+        return networks
 
     def objective(self) -> Objective:
         """A network of its own, so that looking at its memory leaves no trace in the training."""
@@ -58,12 +68,25 @@ class Step:
         network.segments = self.segments
         return build_objective(network, self.recipe, 0)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Inputs and labels."""
-        channels, height, width = self.stage.input_shape
-        size = self.recipe.batch_size
-        inputs = torch.ones(size, height, width, channels, dtype=self.batch_dtype, device=self.device)
-        return inputs.permute(0, 3, 1, 2), torch.zeros(size, dtype=torch.int64, device=self.device)
+    def labels(self) -> Tensor:
+        """Those of a batch."""
+        return torch.zeros(self.recipe.batch_size, dtype=torch.int64, device=self.device)
+
+    def inputs(self, frozen: Sequence[StageNetwork]) -> Tensor:
+        """A batch, through the frozen stages where there are some."""
+        channels, height, width = (self.prefix[0] if self.prefix else self.stage).input_shape
+
+        def images(count: int) -> Tensor:
+            shape = (count, height, width, channels)
+            return torch.ones(shape, dtype=self.batch_dtype, device=self.device).permute(0, 3, 1, 2)
+
+        def through(part: Tensor) -> Tensor:
+            values = images(len(part))
+            for network in frozen:
+                values = frozen_pass(network, values, self.dtype)
+            return values
+
+        return in_blocks(self.labels(), through) if frozen else images(self.recipe.batch_size)
 
 
 def training_memory(
@@ -73,13 +96,18 @@ def training_memory(
     dtype: torch.dtype,
     device: torch.device,
     limit: int | None,
+    prefix: Sequence[StageNetwork] = (),
 ) -> MemoryFigures:
     """The memory a training step of such a network takes; measuring also warms the kernels up.
 
+    ``prefix`` are frozen stages that run for every batch, which then has ``batch_dtype`` before the first of them.
     Raises MemoryLimitExceeded if it is more than ``limit`` bytes, OutOfMemory if the device has not that much now.
     """
     mean_shape = tuple(network.input_mean.shape)
-    step = Step(network.stage, network.classes, mean_shape, network.segments, recipe, batch_dtype, dtype, device)
+    stages = tuple(frozen.stage for frozen in prefix)
+    step = Step(
+        network.stage, network.classes, mean_shape, network.segments, recipe, batch_dtype, dtype, device, stages
+    )
     needed, activations = analytic_bytes(step)
     _refuse_beyond(limit, needed)
     if device.type == "cpu":
@@ -113,18 +141,22 @@ def analytic_bytes(step: Step) -> tuple[int, int]:
     """From shapes alone: all that a step holds at its peak, and the activations' share of it.
 
     Held throughout are weights, buffers, gradients, momentum and the batch. Activations are what comes and goes: what
-    is kept for the backward pass and the gradients on their way. The step runs on tensors without storage, so what
-    kernels take for themselves is not in it.
+    frozen stages make of a batch, what is kept for the backward pass and the gradients on their way. The step runs on
+    tensors without storage, so what kernels take for themselves is not in it.
     """
     with FakeTensorMode(), step.device:
         objective = step.objective()
         for value in objective.parameters():
             value.grad = torch.zeros_like(value)
-        inputs, labels = step.batch()
+        frozen, labels = step.frozen(), step.labels()
         parameters, buffers = list(objective.parameters()), list(objective.buffers())
         gradient_values = [value.grad for value in parameters if value.grad is not None]
-        held = [*parameters, *buffers, *gradient_values, inputs, labels]
+        held = [*parameters, *buffers, *gradient_values, labels, *_values(frozen)]
+        if not frozen:
+            held.append(inputs := step.inputs(frozen))
         with LiveBytes(held) as counted:
+            if frozen:
+                inputs = step.inputs(frozen)
             gradients(objective, inputs, labels, 0, step.dtype)
     momentum = sum(value.nbytes for value in parameters)
     return sum(value.nbytes for value in held) + momentum + counted.peak, counted.peak
@@ -169,11 +201,11 @@ def _measured(step: Step) -> tuple[int, str]:
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
     objective = place(step.objective(), device)
+    frozen = [place(network, device) for network in step.frozen()]
     optimizer = build_optimizer(objective, step.recipe, Hyperparameters(learning_rate=1e-3, regularization=1e-3))
 
     def run() -> None:
-        inputs, labels = step.batch()
-        training_step(objective, optimizer, inputs, labels, 0, step.dtype)
+        training_step(objective, optimizer, step.inputs(frozen), step.labels(), 0, step.dtype)
 
     run()
     if device.type == "cuda":
@@ -184,11 +216,17 @@ def _measured(step: Step) -> tuple[int, str]:
         synchronize(device)
         return 0, f"{ANALYTIC_METHOD} ({dtype_name(step.dtype)})"
     optimizer.zero_grad(set_to_none=True)
-    held = sum(value.nbytes for value in (*objective.parameters(), *objective.buffers()))
+    held = sum(value.nbytes for value in (*_values([objective]), *_values(frozen)))
     held += sum(
         value.nbytes for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
     )
     return held + _allocation_peak(run), CPU_METHOD
+
+
+def _values(modules: Iterable[nn.Module]) -> Iterator[Tensor]:
+    for module in modules:
+        yield from module.parameters()
+        yield from module.buffers()
 
 
 def _allocation_peak(step: Callable[[], None]) -> int:
