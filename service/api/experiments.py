@@ -16,7 +16,7 @@ from contract.experiments import (
     TrialView,
 )
 from contract.plans import Plan
-from service.api.auth import READ, SUBMIT, GuardedRoute
+from service.api.auth import DRAFT, READ, SUBMIT, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served, Services
 from service.api.submissions import Reading, read_submission, understand
@@ -50,7 +50,7 @@ Submitted = Annotated[Reading, Depends(_submitted)]
 Reuse = Annotated[bool, Query(description="false: as if the submission said `reuse: false`")]
 
 
-@router.post("/plans", dependencies=[SUBMIT], responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/plans", dependencies=[DRAFT], responses=_REFUSALS, openapi_extra=_BODY)
 def plan(submitted: Submitted, services: Served, reuse: Reuse = True) -> Plan:
     """Dry run: the prefix tree, what is shared, and what it will cost."""
     _, spec = _understand(services, submitted, reuse)
@@ -63,13 +63,14 @@ def plan(submitted: Submitted, services: Served, reuse: Reuse = True) -> Plan:
     dependencies=[SUBMIT],
     responses={
         201: {"headers": {"Location": {"description": "The experiment", "schema": {"type": "string"}}}},
-        **responses("conflict"),
+        **responses("conflict", "too-many-experiments"),
         **_REFUSALS,
     },
     openapi_extra=_BODY,
 )
 def submit(
     submitted: Submitted,
+    request: Request,
     response: Response,
     services: Served,
     idempotency_key: Annotated[
@@ -79,7 +80,9 @@ def submit(
 ) -> Experiment:
     """Submit an experiment; it starts as soon as workers are there."""
     document, spec = _understand(services, submitted, reuse)
-    experiment = submit_experiment(services.store, document, spec, idempotency_key)
+    most = services.settings.open_experiments
+    experiment = submit_experiment(services.store, document, spec, idempotency_key, most)
+    request.state.made = str(experiment)
     services.changed()
     response.headers["Location"] = f"/v1/experiments/{experiment}"
     return _view(services, experiment)

@@ -177,6 +177,20 @@ artifact = Table(
     CheckConstraint("size >= 0", name="size"),
 )
 
+token = Table(
+    "token",
+    metadata,
+    Column("id", UUID, primary_key=True),
+    Column("hash", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    _moment("created_at", nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    _moment("revoked_at"),
+    _moment("last_used_at"),
+    _one_of("scope", ("admin", "submit", "read", "worker")),
+)
+
 worker = Table(
     "worker",
     metadata,
@@ -188,6 +202,7 @@ worker = Table(
     _moment("registered_at", nullable=False),
     _moment("last_seen_at", nullable=False),
     _moment("departed_at"),
+    Column("token_id", UUID, ForeignKey(token.c.id), comment="that announced it; nobody else speaks for it"),
     CheckConstraint("slots BETWEEN 1 AND 256", name="slots"),
 )
 
@@ -350,20 +365,6 @@ event = Table(
     Index(None, "experiment_id", "id"),
 )
 
-token = Table(
-    "token",
-    metadata,
-    Column("id", UUID, primary_key=True),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    _moment("created_at", nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-    _moment("revoked_at"),
-    _moment("last_used_at"),
-    _one_of("scope", ("admin", "submit", "read", "worker")),
-)
-
 login_code = Table(
     "login_code",
     metadata,
@@ -379,6 +380,25 @@ session = Table(
     _moment("created_at", nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
 )
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _moment("at", nullable=False),
+    _moment("last_at", nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("scope", Text),
+    Column("action", Text, nullable=False),
+    Column("object", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("count", Integer, nullable=False, server_default="1", comment="refusals told together"),
+    CheckConstraint("count > 0", name="count"),
+)
+
+# Optuna's studies of searches that are gone; the planner deletes them, and then the line.
+purged_study = Table("purged_study", metadata, Column("name", Text, primary_key=True))
 
 server_heartbeat = Table(
     "server_heartbeat",

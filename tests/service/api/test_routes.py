@@ -27,6 +27,7 @@ SCOPES = {
     "GET /v1/tokens": "admin",
     "DELETE /v1/tokens/{token}": "admin",
     "POST /v1/login-codes": "admin",
+    "GET /v1/audit": "admin",
     "POST /v1/plans": "submit",
     "POST /v1/experiments": "submit",
     "GET /v1/experiments": "read",
