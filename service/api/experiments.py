@@ -16,7 +16,7 @@ from contract.experiments import (
     TrialView,
 )
 from contract.plans import Plan
-from service.api.auth import DRAFT, READ, SUBMIT, GuardedRoute
+from service.api.auth import ADMIN, DRAFT, READ, SUBMIT, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served, Services
 from service.api.submissions import Reading, read_submission, understand
@@ -26,6 +26,7 @@ from service.usecases import control_experiment, look_up
 from service.usecases.build_report import build_report
 from service.usecases.find_dataset import find_dataset
 from service.usecases.plan_submission import plan_submission
+from service.usecases.purge_experiment import purge_experiment
 from service.usecases.submit_experiment import submit_experiment
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["experiments"])
@@ -127,6 +128,15 @@ def cancel(experiment: UUID, services: Served) -> Experiment:
     control_experiment.cancel_experiment(services.store, experiment)
     services.changed()
     return _view(services, experiment)
+
+
+@router.delete(
+    "/experiments/{experiment}", status_code=204, dependencies=[ADMIN], responses=responses("not-found", "conflict")
+)
+def purge(experiment: UUID, services: Served) -> None:
+    """Remove an ended experiment for good; what other experiments stand on stays."""
+    purge_experiment(services.store, experiment)
+    services.changed()
 
 
 @router.get("/experiments/{experiment}/report", dependencies=[READ], responses=responses("not-found"))

@@ -32,6 +32,7 @@ SCOPES = {
     "POST /v1/experiments": "submit",
     "GET /v1/experiments": "read",
     "GET /v1/experiments/{experiment}": "read",
+    "DELETE /v1/experiments/{experiment}": "admin",
     "POST /v1/experiments/{experiment}/pause": "submit",
     "POST /v1/experiments/{experiment}/resume": "submit",
     "POST /v1/experiments/{experiment}/cancel": "submit",
