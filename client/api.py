@@ -67,10 +67,11 @@ class Client:
         token: str | None = None,
         *,
         token_file: Path | None = None,
+        ca_file: Path | None = None,
         timeout: float = 30.0,
         patience: float = 5.0,
     ) -> None:
-        connection = find_connection(server, token, token_file)
+        connection = find_connection(server, token, token_file, ca_file=ca_file)
         self.url = connection.url
         self._http = Http(connection, timeout=timeout, patience=patience)
 
