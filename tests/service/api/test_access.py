@@ -74,7 +74,7 @@ def test_an_expired_token_is_worth_nothing(
     admin: httpx.Client, connect: Callable[..., httpx.Client], module_database: str
 ) -> None:
     made = admin.post("/v1/tokens", json={"name": "old", "scope": "read"}).json()
-    _sql(module_database, "UPDATE token SET expires_at = now() - interval '1 second' WHERE name = 'old'")
+    sql(module_database, "UPDATE token SET expires_at = now() - interval '1 second' WHERE name = 'old'")
     assert connect(made["token"]).get("/v1/experiments").status_code == 401
 
 
@@ -84,7 +84,7 @@ def test_the_database_holds_no_secret(server: Any, page: httpx.Client, module_da
         server.settings.worker_token_file.read_text().strip(),
         page.cookies["stagetune_session"],
     ]
-    dump = str([_sql(module_database, f"SELECT * FROM {table}") for table in ("token", "session", "login_code")])
+    dump = str([sql(module_database, f"SELECT * FROM {table}") for table in ("token", "session", "login_code")])
     assert "first admin token" in dump
     assert not any(secret in dump for secret in secrets)
 
@@ -125,7 +125,7 @@ def test_a_wrong_header_is_not_rescued_by_a_cookie(page: httpx.Client) -> None:
     assert page.get("/v1/experiments", headers={"Authorization": "Bearer wrong"}).status_code == 401
 
 
-def _sql(url: str, statement: str) -> list[tuple[Any, ...]]:
+def sql(url: str, statement: str) -> list[tuple[Any, ...]]:
     with contextlib.closing(psycopg2.connect(url.replace("+psycopg2", "", 1))) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
