@@ -29,7 +29,8 @@ from service.domain.states import (
     TrialState,
 )
 from service.storage.access_tables import token
-from service.storage.columns import fraction, metadata, moment, one_of, state
+from service.storage.columns import fraction, moment, one_of, state
+from service.storage.columns import metadata as metadata
 
 experiment = Table(
     "experiment",
