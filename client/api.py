@@ -22,7 +22,17 @@ from client.connection import find_connection
 from client.errors import BadUsage, NotFound, ServerUnavailable, ServerUnreachable, StagetuneError, UnexpectedAnswer
 from client.http import Body, Http
 from client.sources import Source, read_source
-from contract.access import LoginCode, NewToken, Readiness, Scope, TokenRequest, TokenView, Version
+from contract.access import (
+    AuditEntry,
+    AuditPage,
+    LoginCode,
+    NewToken,
+    Readiness,
+    Scope,
+    TokenRequest,
+    TokenView,
+    Version,
+)
 from contract.experiments import (
     DatasetView,
     Event,
@@ -57,10 +67,11 @@ class Client:
         token: str | None = None,
         *,
         token_file: Path | None = None,
+        ca_file: Path | None = None,
         timeout: float = 30.0,
         patience: float = 5.0,
     ) -> None:
-        connection = find_connection(server, token, token_file)
+        connection = find_connection(server, token, token_file, ca_file=ca_file)
         self.url = connection.url
         self._http = Http(connection, timeout=timeout, patience=patience)
 
@@ -205,6 +216,10 @@ class Client:
         """End an experiment; searches that another one shares go on for that one."""
         return self._control(reference, "cancel")
 
+    def purge(self, reference: UUID | str) -> None:
+        """Remove an ended experiment for good; what another experiment stands on stays. Raises Conflict."""
+        self._http.command("DELETE", f"/v1/experiments/{self.resolve(reference)}")
+
     def search(self, search_id: UUID) -> SearchView:
         """A stage search."""
         return self._http.send("GET", f"/v1/searches/{search_id}", SearchView)
@@ -255,9 +270,9 @@ class Client:
         """A preset by name."""
         return self._http.send("GET", f"/v1/presets/{quote(name, safe='')}", PresetView)
 
-    def create_token(self, name: str, scope: Scope, *, days: int = 90) -> NewToken:
-        """A new token; its secret is told this once."""
-        body = Body.of_model(TokenRequest(name=name, scope=scope, days=days))
+    def create_token(self, name: str, scope: Scope, *, expires: str = "90d") -> NewToken:
+        """A new token that lives so long (90d, 12h); its secret is told this once."""
+        body = Body.of_model(TokenRequest(name=name, scope=scope, expires=expires))
         return self._http.send("POST", "/v1/tokens", NewToken, body=body, repeatable=False)
 
     def tokens(self) -> list[TokenView]:
@@ -267,6 +282,17 @@ class Client:
     def revoke_token(self, token_id: UUID) -> None:
         """End a token at once."""
         self._http.command("DELETE", f"/v1/tokens/{token_id}")
+
+    def audit(self, *, limit: int | None = None) -> list[AuditEntry]:
+        """Who did or tried what, newest first; all that is kept without `limit`."""
+        found: list[AuditEntry] = []
+        query = {"limit": str(min(limit or PAGE, PAGE))}
+        while True:
+            answer = self._http.send("GET", "/v1/audit", AuditPage, query=query)
+            found += answer.items
+            if answer.next is None or (limit is not None and len(found) >= limit):
+                return found[:limit]
+            query["cursor"] = answer.next
 
     def create_login_code(self) -> LoginCode:
         """A one-time code for the page; `login_link` makes the address of it."""

@@ -6,7 +6,8 @@ Exit statuses: 0 done, 1 failed, 2 wrong usage, 3 server unreachable, 4 refused,
 
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import stamina
 import typer
@@ -95,6 +96,19 @@ for subject in (
     about,
 ):
     subject.register(app)
+
+
+@app.callback()
+def configure(
+    ca_file: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="PEM file to trust for https servers; default: STAGETUNE_CA_FILE."),
+    ] = None,
+) -> None:
+    """Hyperparameter search for convolutional networks trained stage by stage."""
+    if ca_file is not None:
+        # For what this command starts as well.
+        os.environ["STAGETUNE_CA_FILE"] = str(ca_file.expanduser().absolute())
 
 
 def main() -> None:

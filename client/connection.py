@@ -2,6 +2,7 @@
 
 Order: arguments, then STAGETUNE_SERVER / STAGETUNE_TOKEN / STAGETUNE_TOKEN_FILE, then what a server on this
 machine left in STAGETUNE_HOME: connection.json (its URL) and admin-token (readable by its owner only).
+STAGETUNE_CA_FILE names the certificates to trust instead of the machine's own.
 """
 
 import ipaddress
@@ -23,6 +24,8 @@ class Connection:
 
     url: str
     token: str | None = field(repr=False)
+    ca_file: Path | None = None
+    """The authorities that may vouch for the server, instead of the machine's."""
 
 
 def stagetune_home(environ: Mapping[str, str] = os.environ) -> Path:
@@ -42,6 +45,7 @@ def find_connection(
     token_file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
     own_file: str = "admin-token",
+    ca_file: Path | None = None,
 ) -> Connection:
     """Resolve server and token; a token may be missing (the server will say so).
 
@@ -60,7 +64,9 @@ def find_connection(
     own = home / own_file
     if token is None and _same_server(url, local or DEFAULT_URL) and own.is_file():
         token = read_token(own)
-    return Connection(url, token)
+    if ca_file is None and (given := environ.get("STAGETUNE_CA_FILE")):
+        ca_file = Path(given)
+    return Connection(url, token, ca_file)
 
 
 def read_token(path: Path) -> str:

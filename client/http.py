@@ -1,8 +1,10 @@
 """One HTTP call of the client: token, retries, typed answers, typed errors."""
 
 import json
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ import stamina
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from client.connection import Connection, is_loopback
-from client.errors import ServerProblem, ServerUnavailable, ServerUnreachable, UnexpectedAnswer, from_problem
+from client.errors import BadUsage, ServerProblem, ServerUnavailable, ServerUnreachable, UnexpectedAnswer, from_problem
 from contract.problems import Problem
 
 Answer = TypeVar("Answer")
@@ -55,6 +57,7 @@ class Http:
             base_url=connection.url,
             headers=headers,
             timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0)),
+            verify=_trusted(connection.ca_file),
             # A proxy of the environment never reaches this machine's loopback.
             trust_env=not is_loopback(urlsplit(connection.url).hostname or ""),
         )
@@ -118,6 +121,16 @@ class Http:
         except httpx.TransportError as error:
             raise ServerUnreachable(self.url, _reason(error)) from error
         return response
+
+
+def _trusted(ca_file: Path | None) -> ssl.SSLContext | bool:
+    """What vouches for a server that speaks TLS."""
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file.expanduser())
+    except (OSError, ssl.SSLError) as error:
+        raise BadUsage(f"the CA file {ca_file} cannot be used: {error}") from None
 
 
 def _worth_repeating(error: Exception) -> bool | float:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ class LocalStack:
     @property
     def url(self) -> str:
         """Where this machine reaches the server."""
-        return f"http://{_reachable_host(self.host)}:{self.port}"
+        return f"{_scheme()}://{_reachable_host(self.host)}:{self.port}"
 
     @property
     def logs(self) -> Path:
@@ -197,7 +198,7 @@ def refuse_taken_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=_family(host)).close()
     except OSError as error:
-        url = f"http://{_reachable_host(host)}:{port}"
+        url = f"{_scheme()}://{_reachable_host(host)}:{port}"
         if _alive(url):
             raise BadUsage(f"a stagetune server answers at {url} already; --port 0 starts another") from None
         raise BadUsage(
@@ -233,6 +234,11 @@ def _reachable_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _scheme() -> str:
+    """How the server will be spoken to, by the settings that it is started with."""
+    return "https" if os.environ.get("STAGETUNE_TLS_CERTIFICATE") else "http"
+
+
 def _ready(url: str) -> bool:
     return _status(f"{url}/readyz") == 200
 
@@ -242,7 +248,10 @@ def _alive(url: str) -> bool:
 
 
 def _status(url: str) -> int | None:
+    # Whether a server answers here is all that is asked, and no secret goes along.
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
     try:
-        return httpx.get(url, timeout=5.0, trust_env=False).status_code
+        return httpx.get(url, timeout=5.0, trust_env=False, verify=anybody).status_code
     except httpx.HTTPError:
         return None

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
-from contract.base import WHOLE, Lenient, Name, Strict
+from contract.base import Lenient, Name, Strict
+from contract.submission import Duration
 
 Scope = Literal["admin", "submit", "read", "worker"]
 Secret = Annotated[str, StringConstraints(min_length=16, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -17,7 +18,7 @@ class TokenRequest(Strict):
 
     name: Name
     scope: Scope
-    days: Annotated[int, Field(ge=1, le=3650), WHOLE] = 90
+    expires: Annotated[Duration, Field(description="how long it lives: 90d, 12h")] = "90d"
 
 
 class TokenView(Lenient):
@@ -36,6 +37,28 @@ class NewToken(TokenView):
     """The only answer that ever carries a token's secret."""
 
     token: str
+
+
+class AuditEntry(Lenient):
+    """A line of the audit trail."""
+
+    id: int
+    at: datetime
+    last_at: datetime
+    actor: str = Field(description="a token's name with the start of its id, the page's session, or a stranger")
+    scope: Scope | None
+    action: str
+    object: str = Field(description="ids of what it was done to, or empty")
+    outcome: str = Field(description="done, a ProblemType, or unknown where the server died in between")
+    address: str
+    count: int = Field(description="how often at least, of refusals that are told together")
+
+
+class AuditPage(Lenient):
+    """Lines of the audit trail, newest first."""
+
+    items: list[AuditEntry]
+    next: str | None = Field(description="cursor of the next page")
 
 
 class LoginCode(Lenient):

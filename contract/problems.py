@@ -16,6 +16,7 @@ ProblemType = Literal[
     "not-found",  # 404
     "method-not-allowed",  # 405
     "conflict",  # 409: the state of the thing does not allow it
+    "too-many-experiments",  # 409: as many are open as the server takes
     "lease-lost",  # 409: the attempt was superseded; stop working on it
     "result-conflict",  # 422: another result was already accepted for this attempt
     "digest-mismatch",  # 422: the bytes are not what their name says

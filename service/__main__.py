@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,14 @@ def main() -> int:
 
 
 def _serve(settings: Settings, listening: socket.socket) -> int:
+    if settings.tls_certificate is not None and settings.tls_key is not None:
+        try:
+            # Without a password of our own OpenSSL would ask for one on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                settings.tls_certificate, settings.tls_key, password=str
+            )
+        except (ssl.SSLError, OSError) as error:
+            return _fail(f"STAGETUNE_TLS_CERTIFICATE and STAGETUNE_TLS_KEY cannot be used: {error}", _USAGE)
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -75,8 +84,10 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
         h11_max_incomplete_event_size=_HEADER_BYTES,
+        ssl_certfile=settings.tls_certificate,
+        ssl_keyfile=settings.tls_key,
     )
-    url = _url(settings.host, listening.getsockname()[1])
+    url = _url(settings.scheme, settings.host, listening.getsockname()[1])
     server = Server(config, app.state.bell, url, settings.home)
     # A failed start is told below in one line; uvicorn would add two tracebacks.
     logging.getLogger("uvicorn.error").addFilter(lambda _: server.started)
@@ -96,9 +107,9 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=512)
 
 
-def _url(host: str, port: int) -> str:
+def _url(scheme: str, host: str, port: int) -> str:
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
-    return f"http://{name}:{port}"
+    return f"{scheme}://{name}:{port}"
 
 
 def _forget(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -16,12 +17,13 @@ from starlette.types import ASGIApp
 
 from contract.problems import Problem
 from service.api import access, artifacts, catalogue, dashboard, events, experiments, health, networks, problems, worker
-from service.api.access import Failures
 from service.api.bell import Bell
 from service.api.documents import MAX_BYTES
 from service.api.guard import Guard
 from service.api.health import installed_version
+from service.api.limits import Limits
 from service.api.openapi import describe
+from service.api.refusals import Refusals
 from service.api.services import Services
 from service.artifacts import ArtifactStore
 from service.background import Background
@@ -53,7 +55,8 @@ class Application(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's own stack behind the guard."""
-        return Guard(super().build_middleware_stack(), _hosts(self.state.settings))
+        settings: Settings = self.state.settings
+        return Guard(super().build_middleware_stack(), _hosts(settings), addresses=not is_loopback(settings.host))
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -73,7 +76,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.bell = Bell()
-    app.state.login_failures = Failures()
+    app.state.limits = Limits(settings)
+    app.state.refusals = Refusals(settings)
+    app.state.owned_attempts = set()
     app.state.start_failure = None
     describe(app)
     problems.install(app)
@@ -180,11 +185,12 @@ def with_password(url: str, file: Path | None) -> str:
     return parts._replace(netloc=f"{user}:{quote(file.read_text().strip(), safe='')}@{place}").geturl()
 
 
-def _hosts(settings: Settings) -> set[str] | None:
-    """Names the server answers to; None for any, when other machines may reach it and nobody named names."""
-    if not is_loopback(settings.host) and not settings.allowed_hosts:
-        return None
-    return {"localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts}
+def _hosts(settings: Settings) -> set[str]:
+    """Names the server answers to: this machine's, and those that the settings add."""
+    names = {"localhost", "127.0.0.1", "[::1]", settings.host, *settings.allowed_hosts}
+    if not is_loopback(settings.host):
+        names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+    return names
 
 
 def _operation(route: APIRoute) -> str:

@@ -15,6 +15,7 @@ from service.settings import Settings
 from service.storage import Storage, experiments
 from service.tuning.suggest import blind
 from service.usecases.advance_experiment import advance_experiment
+from service.usecases.drop_studies import drop_studies
 from service.usecases.project_studies import project_studies
 from service.usecases.reap_leases import reap_leases
 from service.usecases.suggest_trials import suggest_trials
@@ -28,6 +29,8 @@ class Projection(Protocol):
     """Shows searches in Optuna's tables; repeating it changes nothing."""
 
     def sync(self, study: ProjectedStudy) -> object: ...
+
+    def drop(self, name: str) -> object: ...
 
 
 class Loop:
@@ -123,6 +126,7 @@ class Background:
             alive = self._settings.lease_seconds
             suggest_trials(self._store, self._suggest, blind, alive, self._changed)
             self._changed()
+            drop_studies(self._store, self._projection.drop)
             project_studies(self._store, self._projection.sync)
 
     def reap(self) -> None:

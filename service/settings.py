@@ -1,6 +1,7 @@
 """Everything that can be set from outside, read once at start."""
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -9,6 +10,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "STAGETUNE_"
+
+
+# A database that is opened up with one of these is as good as open.
+DEFAULT_PASSWORDS = frozenset({"", "postgres", "password", "changeme", "secret", "example", "stagetune", "admin"})
 
 
 class SettingsError(Exception):
@@ -50,6 +55,9 @@ class Settings(BaseSettings):
 
     admin_token_file: Path = Field(Path(), description="default: home/admin-token")
     worker_token_file: Path = Field(Path(), description="default: home/worker-token")
+    tls_certificate: Path | None = Field(None, description="PEM file, the chain included; the server then speaks TLS")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key")
+    secure_cookies: bool = Field(False, description="behind a TLS proxy; under TLS of its own cookies always are")
     session_hours: float = Field(12, gt=0, le=24 * 90, description="how long a login to the page lasts")
 
     lease_seconds: float = Field(45, ge=1, le=3600)
@@ -57,6 +65,15 @@ class Settings(BaseSettings):
     reaper_seconds: float = Field(5, ge=0.1, le=600)
     planner_seconds: float = Field(1, ge=0.05, le=60)
     max_strikes: int = Field(3, ge=1, le=100)
+
+    requests_per_minute: int = Field(600, ge=0, description="of a token or a session; 0: any number, here and below")
+    worker_requests_per_minute: int = Field(3_000, ge=0, description="more, for every slot of a token's live workers")
+    claims_per_minute: int = Field(60, ge=0, description="of a slot, that bring no task")
+    logins_per_minute: int = Field(10, ge=0, description="of an address, with a code that is not valid")
+    guesses_per_minute: int = Field(60, ge=0, description="of an address, with a token or session that is not valid")
+    open_experiments: int = Field(100, ge=0, description="running or paused at once; 0: any number")
+    audit_days: float = Field(90, gt=0, description="how long the audit trail goes back")
+    audit_entries: int = Field(100_000, ge=1_000, description="and how many lines it has at most, about")
 
     artifact_bytes: int = Field(2 * 1024**3, ge=1024, description="largest artifact accepted")
     dashboard: bool = Field(True, description="serve optuna-dashboard at /dashboard")
@@ -109,18 +126,42 @@ class Settings(BaseSettings):
         return values
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if not self.allow_remote and not is_loopback(self.host):
+    def _guarded(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY need each other")
+        for name, file in (("TLS_CERTIFICATE", self.tls_certificate), ("TLS_KEY", self.tls_key)):
+            if file is not None and not os.access(file, os.R_OK):
+                raise ValueError(f"{PREFIX}{name} is {file}, which cannot be read")
+        if is_loopback(self.host):
+            return self
+        if not self.allow_remote and self.tls_certificate is None:
             raise ValueError(
                 f"{PREFIX}HOST is {self.host}, which other machines can reach. Tokens guard every route, but travel "
-                f"unencrypted without a TLS proxy; set {PREFIX}ALLOW_REMOTE=1 if that is what you want"
+                f"unencrypted without TLS: set {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY, or {PREFIX}ALLOW_REMOTE=1 "
+                "if a TLS proxy stands in front or you trust the network"
             )
+        url = self.database_url.get_secret_value() if self.database_url else ""
+        password = urlsplit(url).password
+        if password is not None and password.lower() in DEFAULT_PASSWORDS:
+            raise ValueError(
+                f"{PREFIX}DATABASE_URL has a password that everybody knows, and {PREFIX}HOST is {self.host}, which "
+                "other machines can reach: give the database a password of its own"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
         if self.lease_seconds < 2 * self.heartbeat_seconds:
             raise ValueError(
                 f"{PREFIX}LEASE_SECONDS ({self.lease_seconds:g}) must be at least twice "
                 f"{PREFIX}HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}), or one late heartbeat loses a lease"
             )
         return self
+
+    @property
+    def scheme(self) -> Literal["http", "https"]:
+        """How the server is spoken to."""
+        return "http" if self.tls_certificate is None else "https"
 
     @property
     def artifacts(self) -> Path:

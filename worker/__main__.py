@@ -52,7 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _agent(options: argparse.Namespace) -> Agent:
     """The worker that these flags describe. Raises OSError, ValueError or what torch raises for a device it lacks."""
-    client = ServerClient(options.server, _token(options.token_file), patience=options.patience)
+    token = _token(options.token_file)
+    client = ServerClient(options.server, token, patience=options.patience, ca_file=options.ca_file)
     device = torch.device(options.device) if options.device else best_device()
     torch.empty(1, device=device)
     if options.threads is not None:
@@ -68,10 +69,11 @@ def _agent(options: argparse.Namespace) -> Agent:
 def _parser() -> argparse.ArgumentParser:
     home = Path(os.environ.get("STAGETUNE_HOME") or Path.home() / ".stagetune")
     datasets, threads = os.environ.get("STAGETUNE_DATASETS"), os.environ.get("STAGETUNE_WORKER_THREADS")
-    token_file = os.environ.get("STAGETUNE_TOKEN_FILE")
+    token_file, ca_file = os.environ.get("STAGETUNE_TOKEN_FILE"), os.environ.get("STAGETUNE_CA_FILE")
     parser = argparse.ArgumentParser(prog="python -m worker", description="A stagetune worker on one device.")
     parser.add_argument("--server", default=os.environ.get("STAGETUNE_SERVER", "http://127.0.0.1:8000"))
     parser.add_argument("--token-file", type=Path, default=Path(token_file) if token_file else None)
+    parser.add_argument("--ca-file", type=Path, default=Path(ca_file) if ca_file else None, help="PEM file to trust")
     parser.add_argument("--device", default="", help="cpu, cuda:0, mps; default: the best there is")
     parser.add_argument(
         "--threads",

@@ -68,10 +68,11 @@ class ServerClient:
     """Calls to one server, for one thread; ``twin`` is for the next.
 
     ``patience`` is how many seconds a call is retried while the server is out of contact before Unreachable.
-    Raises ValueError for what is no URL or no token.
+    ``ca_file`` has the certificates to trust instead of the machine's. Raises ValueError for what is no URL, no token
+    or no certificate.
     """
 
-    def __init__(self, server: str, token: str, patience: float = 600.0) -> None:
+    def __init__(self, server: str, token: str, patience: float = 600.0, ca_file: Path | None = None) -> None:
         _check_url(server)
         if not _TOKEN.fullmatch(token):
             # Refused here: the HTTP library would quote it in its error.
@@ -79,11 +80,12 @@ class ServerClient:
         self._server = server.rstrip("/")
         self._token = token
         self._patience = patience
+        self._ca_file = ca_file
         self._http = self._connect()
 
     def twin(self) -> "ServerClient":
         """The same for another thread: a connection given up by one is never in use by the other."""
-        return ServerClient(self._server, self._token, self._patience)
+        return ServerClient(self._server, self._token, self._patience, self._ca_file)
 
     def register(self, worker: UUID, registration: WorkerRegistration) -> RegisteredWorker:
         """Announce this worker; repeating it changes nothing."""
@@ -207,7 +209,8 @@ class ServerClient:
 
     def _connect(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {self._token}"}
-        return httpx.Client(base_url=self._server, headers=headers, timeout=15.0, verify=_certificates())
+        trusted = _certificates(self._ca_file)
+        return httpx.Client(base_url=self._server, headers=headers, timeout=15.0, verify=trusted)
 
     def _reconnect(self) -> None:
         # A half-open connection in the pool would fail every retry; a fresh pool does not. A signal may interrupt this
@@ -217,9 +220,14 @@ class ServerClient:
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
+def _certificates(ca_file: Path | None) -> ssl.SSLContext:
     # Reading them takes longer than any call of ours, and every fresh pool would.
-    return httpx.create_ssl_context()
+    if ca_file is None:
+        return httpx.create_ssl_context()
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"the CA file {ca_file} cannot be used: {error}") from error
 
 
 def _check_url(server: str) -> None:

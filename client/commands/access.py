@@ -1,6 +1,7 @@
-"""token and open."""
+"""token, open and audit."""
 
 import webbrowser
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -20,7 +21,7 @@ tokens = typer.Typer(name="token", no_args_is_help=True, help="Tokens of workers
 def create(
     name: Annotated[str, typer.Argument(help="Whom it is for.")],
     scope: Annotated[Scope, typer.Option(help="What it may do.")] = "submit",
-    days: Annotated[int, typer.Option(min=1, max=3650, help="How long it lives.")] = 90,
+    expires: Annotated[str, typer.Option(metavar="TIME", help="How long it lives: 90d, 12h.")] = "90d",
     json: Json = False,
     server: Server = None,
     token: Token = None,
@@ -28,7 +29,7 @@ def create(
 ) -> None:
     """Create a token and print it, this once."""
     with connect(server, token, token_file) as client:
-        made = client.create_token(name, scope, days=days)
+        made = client.create_token(name, scope, expires=expires)
     if json:
         say_json(made)
         return
@@ -81,14 +82,39 @@ def open_(
         note("no browser could be started; open the link yourself")
 
 
+def audit(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    json: Json = False,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """List who did or tried what, newest first."""
+    with connect(server, token, token_file) as client:
+        found = client.audit(limit=limit)
+    if json:
+        say_json(found)
+        return
+    made = table("when", "who", "scope", "what", "of", "outcome", "times", "from", right=("times",))
+    for item in found:
+        made.add_row(
+            moment(item.at), plain(item.actor), item.scope or NOTHING, plain(item.action), plain(item.object),
+            plain(item.outcome), str(item.count), plain(item.address),
+        )  # fmt: skip
+    say(made)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(tokens)
     app.command("open")(open_)
+    app.command()(audit)
 
 
 def _state(item: TokenView) -> str:
-    return "revoked" if item.revoked_at else "valid"
+    if item.revoked_at:
+        return "revoked"
+    return "expired" if item.expires_at <= datetime.now(UTC) else "valid"
 
 
 def _identifier(text: str) -> UUID:

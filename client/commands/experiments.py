@@ -1,4 +1,4 @@
-"""submit, plan, list, pause, resume, cancel."""
+"""submit, plan, list, pause, resume, cancel, purge."""
 
 import sys
 from collections.abc import Callable
@@ -9,7 +9,8 @@ import typer
 
 from client.api import Client
 from client.commands.watching import follow
-from client.console import note, say, say_json
+from client.console import note, plain, say, say_json
+from client.errors import BadUsage
 from client.options import Json, NoReuse, Reference, Server, SubmissionSource, Token, TokenFile, connect
 from client.rendering.lists import experiment_lines, experiments_table, plan_summary, plan_tree
 from client.rendering.text import short
@@ -100,6 +101,24 @@ def cancel(reference: Reference, json: Json = False, server: Server = None, toke
     _control(Client.cancel, reference, json, server, token, token_file)
 
 
+def purge(
+    reference: Reference,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    server: Server = None,
+    token: Token = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Remove an ended experiment for good; what other experiments stand on stays."""
+    with connect(server, token, token_file) as client:
+        experiment = client.experiment(reference)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise BadUsage("nobody can be asked here: add --yes to remove it for good")
+            typer.confirm(f"Remove {plain(experiment.name)} ({experiment.id}) for good?", abort=True, err=True)
+        client.purge(experiment.id)
+    note(f"removed {experiment.name} ({experiment.id})")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(submit)
@@ -108,6 +127,7 @@ def register(app: typer.Typer) -> None:
     app.command()(pause)
     app.command()(resume)
     app.command()(cancel)
+    app.command()(purge)
 
 
 def _control(

@@ -64,6 +64,9 @@ def worker(
         Path | None, typer.Option("--data", metavar="PATH", help="Data sets; else STAGETUNE_DATASETS.")
     ] = None,
     home: Home = None,
+    ca_file: Annotated[
+        Path | None, typer.Option("--ca-file", metavar="PATH", help="PEM file to trust; else STAGETUNE_CA_FILE.")
+    ] = None,
     exit_when_idle: Annotated[
         bool, typer.Option("--exit-when-idle", "--once", help="End when there is nothing to do.")
     ] = False,
@@ -73,7 +76,8 @@ def worker(
     if found.token is None:
         raise MissingToken("a worker needs a token: --token-file, STAGETUNE_TOKEN_FILE or STAGETUNE_TOKEN")
     command = [*python_module("worker"), "--server", found.url]
-    flags = {"--device": device, "--threads": threads, "--name": name, "--datasets": data, "--home": home}
+    flags = {"--device": device, "--threads": threads, "--name": name, "--datasets": data, "--home": home,
+             "--ca-file": ca_file}  # fmt: skip
     for flag, value in flags.items():
         if value is not None:
             command += [flag, str(value)]

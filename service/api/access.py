@@ -1,55 +1,36 @@
 """Tokens, and logging in to the page."""
 
-import threading
-import time
-from collections import deque
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import StringConstraints
 
-from contract.access import LoginCode, LoginRequest, NewToken, TokenRequest, TokenView
-from service.api.auth import ADMIN, SESSION_COOKIE, GuardedRoute
+from contract.access import AuditPage, LoginCode, LoginRequest, NewToken, TokenRequest, TokenView
+from service.api.auth import ADMIN, DONE, SESSION_COOKIE, GuardedRoute, address_of
+from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
-from service.domain.access import Scope
-from service.domain.errors import TooManyRequests, Unauthenticated
+from service.domain.access import Scope, lifetime
+from service.domain.errors import Fault, InvalidRequest, TooManyRequests, Unauthenticated
 from service.usecases import log_in as logins
 from service.usecases import manage_tokens
+from service.usecases.read_audit import read_audit
+from service.usecases.write_audit import begin_entry
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["access"])
 
 
-class Failures:
-    """Counts failed logins a client address: ten a minute, then the answer is 429."""
-
-    def __init__(self, most: int = 10, seconds: float = 60) -> None:
-        self._most, self._seconds = most, seconds
-        self._moments: dict[str, deque[float]] = {}
-        self._lock = threading.Lock()
-
-    def check(self, address: str) -> None:
-        """Raises TooManyRequests."""
-        with self._lock:
-            if len(self._recent(address)) >= self._most:
-                raise TooManyRequests("too many codes that were not valid; wait a minute")
-
-    def add(self, address: str) -> None:
-        with self._lock:
-            if len(self._moments) > 10_000:
-                self._moments.clear()
-            self._recent(address).append(time.monotonic())
-
-    def _recent(self, address: str) -> deque[float]:
-        moments = self._moments.setdefault(address, deque(maxlen=self._most))
-        while moments and moments[0] < time.monotonic() - self._seconds:
-            moments.popleft()
-        return moments
-
-
-@router.post("/tokens", status_code=201, dependencies=[ADMIN])
-def create_token(body: TokenRequest, services: Served) -> NewToken:
+@router.post("/tokens", status_code=201, dependencies=[ADMIN], responses=responses("invalid-request"))
+def create_token(body: TokenRequest, request: Request, services: Served) -> NewToken:
     """Make a token. Its secret is in this answer only."""
-    return NewToken.model_validate(manage_tokens.issue_token(services.store, body.name, Scope(body.scope), body.days))
+    try:
+        seconds = lifetime(body.expires)
+    except ValueError as error:
+        raise InvalidRequest(faults=[Fault("expires", str(error))]) from None
+    made = manage_tokens.issue_token(services.store, body.name, Scope(body.scope), seconds)
+    request.state.made = str(made.id)
+    return NewToken.model_validate(made)
 
 
 @router.get("/tokens", dependencies=[ADMIN])
@@ -74,22 +55,35 @@ def create_login_code(services: Served) -> LoginCode:
 @router.post("/login", status_code=204, responses=responses("unauthenticated", "too-many-requests"))
 def log_in(body: LoginRequest, request: Request, response: Response, services: Served) -> None:
     """Exchange a one-time code for a session cookie."""
-    failures: Failures = request.app.state.login_failures
-    address = request.client.host if request.client else ""
-    failures.check(address)
-    hours = services.settings.session_hours
+    limits: Limits = request.app.state.limits
+    settings, address = services.settings, address_of(request)
+    hours = settings.session_hours
     try:
+        limits.check_login(address)
         secret = logins.log_in(services.store, body.code, hours)
-    except Unauthenticated:
-        failures.add(address)
+    except (Unauthenticated, TooManyRequests) as error:
+        if isinstance(error, Unauthenticated):
+            limits.note_login(address)
+        request.app.state.refusals.note(services.store, None, "log_in", error.code, address)
         raise
+    begin_entry(
+        services.store,
+        actor="page",
+        scope=Scope.SUBMIT,
+        action="log_in",
+        object_="",
+        outcome=DONE,
+        address=address,
+        days=settings.audit_days,
+        most=settings.audit_entries,
+    )
     response.set_cookie(
         SESSION_COOKIE,
         secret,
         max_age=int(hours * 3600),
         httponly=True,
         samesite="lax",
-        secure=request.url.scheme == "https",
+        secure=settings.secure_cookies or request.url.scheme == "https",
     )
 
 
@@ -100,3 +94,15 @@ def log_out(request: Request, response: Response, services: Served) -> None:
     if secret:
         logins.log_out(services.store, secret)
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
+
+
+@router.get("/audit", dependencies=[ADMIN], responses=responses("invalid-request"))
+def list_audit(
+    services: Served,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[
+        Annotated[str, StringConstraints(min_length=1, max_length=200)] | None, Query(description="`next` of a page")
+    ] = None,
+) -> AuditPage:
+    """Who did or tried what, newest first."""
+    return AuditPage.model_validate(read_audit(services.store, limit, cursor))

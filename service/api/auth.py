@@ -1,58 +1,99 @@
-"""Who may call which route: bearer tokens by scope, and the page's session as a cookie."""
+"""Who may call which route: bearer tokens by scope, the page's session as a cookie, workers by who announced them.
 
+Whatever changes something for people is written into the audit trail before it is done, and its outcome afterwards.
+"""
+
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import Depends
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.limits import Limits
+from service.api.problems import code_of_status
+from service.api.refusals import Refusals
 from service.api.services import Services
-from service.domain.access import Identity, Scope
-from service.domain.errors import Forbidden, Unauthenticated
+from service.domain.access import Identity, Scope, fingerprint
+from service.domain.errors import (
+    DatabaseUnavailable,
+    Forbidden,
+    NotFound,
+    StagetuneError,
+    TooManyRequests,
+    Unauthenticated,
+)
 from service.usecases.authenticate import authenticate_session, authenticate_token
+from service.usecases.own_worker import check_attempt, check_worker
+from service.usecases.write_audit import begin_entry, conclude_entry
 
 SESSION_COOKIE = "stagetune_session"
+DONE = "done"
+log = logging.getLogger(__name__)
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="token", description="a token made with POST /v1/tokens")
 _cookie = APIKeyCookie(name=SESSION_COOKIE, auto_error=False, scheme_name="session", description="the page's login")
 
 
-def identify(services: Services, authorization: str | None, session: str | None) -> Identity:
+def identify_request(services: Services, request: Request) -> Identity:
     """Whom a request comes from; an Authorization header is never overruled by a cookie.
 
-    Raises Unauthenticated.
+    Raises Unauthenticated, and TooManyRequests for too many requests or too many wrong secrets.
     """
+    limits: Limits = request.app.state.limits
+    refusals: Refusals = request.app.state.refusals
+    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
     if authorization is not None:
         scheme, _, secret = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not secret.strip():
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
             raise Unauthenticated("the Authorization header must read `Bearer <token>`")
-        identity = authenticate_token(services.store, secret.strip())
-        if identity is None:
-            raise Unauthenticated("this token is unknown, expired or revoked")
-        return identity
-    if session:
-        identity = authenticate_session(services.store, session)
+        look_up, wrong = authenticate_token, "this token is unknown, expired or revoked"
+    elif session:
+        secret = session
+        look_up, wrong = authenticate_session, "this session has ended; `stagetune open` makes a new link"
+    else:
+        raise Unauthenticated("send `Authorization: Bearer <token>`; the first token is in STAGETUNE_HOME/admin-token")
+    address, hashed = address_of(request), fingerprint(secret)
+    identity: Identity | None = None
+    try:
+        limits.check_guess(hashed, address)
+        identity = look_up(services.store, secret)
+        limits.note_guess(hashed, address, valid=identity is not None)
         if identity is not None:
-            return identity
-        raise Unauthenticated("this session has ended; `stagetune open` makes a new link")
-    raise Unauthenticated("send `Authorization: Bearer <token>`; the first token is in STAGETUNE_HOME/admin-token")
+            limits.spend_request(services.store, identity, services.settings.lease_seconds)
+    except TooManyRequests as error:
+        refusals.note(services.store, identity, "authenticate", error.code, address)
+        raise
+    if identity is None:
+        refusals.note(services.store, None, "authenticate", Unauthenticated.code, address)
+        raise Unauthenticated(wrong)
+    return identity
 
 
-def identify_request(services: Services, request: Request) -> Identity:
-    """Whom a request comes from. Raises Unauthenticated."""
-    return identify(services, request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE))
+def address_of(request: Request) -> str:
+    """The address that a request comes from."""
+    return request.client.host if request.client else ""
 
 
 class Requires:
-    """Route dependency: the identity, if it holds one of ``scopes``. Raises Unauthenticated or Forbidden."""
+    """Route dependency: the identity, if it holds one of ``scopes``. Raises Unauthenticated or Forbidden.
 
-    def __init__(self, *scopes: Scope) -> None:
+    What it guards is ``audited`` unless it only reads.
+    """
+
+    def __init__(self, *scopes: Scope, audited: bool = False) -> None:
         self.scopes = frozenset(scopes)
+        self.audited = audited
 
     async def __call__(
         self,
@@ -61,36 +102,142 @@ class Requires:
         _token: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
         _session: Annotated[str | None, Depends(_cookie)],
     ) -> Identity:
-        identity: Identity = request.state.identity
-        return identity
+        return identity_of(request)
 
-    def check(self, request: Request) -> Identity:
-        """Look the identity up."""
+    def check(self, request: Request) -> None:
+        """Look the identity up and leave it in the request's state."""
         identity = identify_request(request.app.state.services, request)
+        request.state.identity = identity
         if not self.scopes & identity.scope.granted:
             wanted = " or ".join(sorted(self.scopes))
             raise Forbidden(f"this needs a token of scope {wanted}; this one has scope {identity.scope}")
-        return identity
+
+
+class Owns:
+    """Route dependency: the worker or the attempt in the address belongs to the token that asks. Raises NotFound.
+
+    Who announced a worker, and whose an attempt is, never changes: what was found once is remembered.
+    """
+
+    _REMEMBERED = 10_000
+
+    async def __call__(self) -> None:
+        """Everything is done by ``check``, before the body is read."""
+
+    def check(self, request: Request) -> None:
+        """Look it up. Addresses that are not well-formed are the route's to refuse."""
+        services: Services = request.app.state.services
+        token = identity_of(request).token
+        given = request.path_params
+        try:
+            if "task" in given:
+                known: set[tuple[UUID, int, UUID | None]] = request.app.state.owned_attempts
+                task, attempt = UUID(given["task"]), int(given["attempt"])
+                if (task, attempt, token) in known or not 0 < attempt < 2**31:
+                    return
+                check_attempt(services.store, task, attempt, token)
+                if len(known) >= self._REMEMBERED:
+                    known.clear()
+                known.add((task, attempt, token))
+            elif "worker" in given:
+                check_worker(services.store, UUID(given["worker"]), token)
+        except ValueError:
+            return
 
 
 class GuardedRoute(APIRoute):
     """A route that knows who asks before it reads a body: strangers cannot make the server parse anything."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler behind the checks of this route's ``Requires`` dependencies."""
+        """The handler behind the checks of this route's ``Requires`` and ``Owns`` dependencies."""
         handle = super().get_route_handler()
-        guards = [depends.dependency for depends in self.dependencies if isinstance(depends.dependency, Requires)]
+        given = [depends.dependency for depends in self.dependencies]
+        guards = [guard for guard in given if isinstance(guard, Requires | Owns)]
+        audited = any(isinstance(guard, Requires) and guard.audited for guard in guards) and bool(
+            (self.methods or set()) - _SAFE
+        )
+        if audited:
+            handle = _audited(self.name, handle)
+
+        def check(request: Request) -> None:
+            try:
+                for guard in guards:
+                    guard.check(request)
+            except (Forbidden, NotFound) as error:
+                _note_refusal(request, self.name, error)
+                raise
 
         async def guarded(request: Request) -> Response:
-            for guard in guards:
-                request.state.identity = await run_in_threadpool(guard.check, request)
+            if guards:
+                await run_in_threadpool(check, request)
             return await handle(request)
 
         return guarded
 
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+def identity_of(request: Request) -> Identity:
+    """Who asks; known once the guards have passed."""
+    identity: Identity = request.state.identity
+    return identity
+
+
+def _note_refusal(request: Request, action: str, error: StagetuneError) -> None:
+    services: Services = request.app.state.services
+    request.app.state.refusals.note(services.store, identity_of(request), action, error.code, address_of(request))
+
+
+def _audited(action: str, handle: Handler) -> Handler:
+    """The handler between the two halves of its line in the audit trail."""
+
+    async def audited(request: Request) -> Response:
+        services: Services = request.app.state.services
+        identity, named = identity_of(request), " ".join(map(str, request.path_params.values()))
+
+        def begin() -> int:
+            return begin_entry(
+                services.store,
+                actor=identity.label,
+                scope=identity.scope,
+                action=action,
+                object_=named,
+                address=address_of(request),
+                days=services.settings.audit_days,
+                most=services.settings.audit_entries,
+            )
+
+        entry = await run_in_threadpool(begin)
+        outcome, new = "internal-error", ""
+        try:
+            response = await handle(request)
+            outcome, new = DONE, getattr(request.state, "made", "")
+            return response
+        except StagetuneError as error:
+            outcome = error.code
+            raise
+        except RequestValidationError:
+            outcome = "invalid-request"
+            raise
+        except HTTPException as error:
+            outcome = code_of_status(error.status_code)
+            raise
+        finally:
+            try:
+                object_ = " ".join(filter(None, (named, new)))
+                await run_in_threadpool(conclude_entry, services.store, entry, object_, outcome)
+            except DatabaseUnavailable as error:
+                # What was done is done; its line says that the outcome is unknown.
+                log.warning("the outcome of %s is not in the audit trail: %s", action, error.message)
+
+    return audited
+
+
 READ = Depends(Requires(Scope.READ))
-SUBMIT = Depends(Requires(Scope.SUBMIT))
-ADMIN = Depends(Requires(Scope.ADMIN))
+DRAFT = Depends(Requires(Scope.SUBMIT))
+SUBMIT = Depends(Requires(Scope.SUBMIT, audited=True))
+ADMIN = Depends(Requires(Scope.ADMIN, audited=True))
 WORKER = Depends(Requires(Scope.WORKER))
+OWN = Depends(Owns())
 WORKER_OR_READ = Depends(Requires(Scope.WORKER, Scope.READ))

@@ -14,7 +14,7 @@ from contract.experiments import Event
 from service.api.auth import READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served, Services
-from service.domain.errors import DatabaseUnavailable
+from service.domain.errors import DatabaseUnavailable, NotFound
 from service.usecases.follow_experiment import EventsSince, follow_experiment
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["experiments"])
@@ -84,6 +84,9 @@ async def _stream(services: Services, experiment: UUID, last: int, since: Events
             since = await run_in_threadpool(follow_experiment, services.store, experiment, last, PAGE)
         except DatabaseUnavailable:
             since = EventsSince((), ended=False)
+        except NotFound:
+            # It was purged.
+            since = EventsSince((), ended=True)
 
 
 def _number(text: str | None) -> int:

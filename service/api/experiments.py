@@ -16,7 +16,7 @@ from contract.experiments import (
     TrialView,
 )
 from contract.plans import Plan
-from service.api.auth import READ, SUBMIT, GuardedRoute
+from service.api.auth import ADMIN, DRAFT, READ, SUBMIT, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served, Services
 from service.api.submissions import Reading, read_submission, understand
@@ -26,6 +26,7 @@ from service.usecases import control_experiment, look_up
 from service.usecases.build_report import build_report
 from service.usecases.find_dataset import find_dataset
 from service.usecases.plan_submission import plan_submission
+from service.usecases.purge_experiment import purge_experiment
 from service.usecases.submit_experiment import submit_experiment
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["experiments"])
@@ -50,7 +51,7 @@ Submitted = Annotated[Reading, Depends(_submitted)]
 Reuse = Annotated[bool, Query(description="false: as if the submission said `reuse: false`")]
 
 
-@router.post("/plans", dependencies=[SUBMIT], responses=_REFUSALS, openapi_extra=_BODY)
+@router.post("/plans", dependencies=[DRAFT], responses=_REFUSALS, openapi_extra=_BODY)
 def plan(submitted: Submitted, services: Served, reuse: Reuse = True) -> Plan:
     """Dry run: the prefix tree, what is shared, and what it will cost."""
     _, spec = _understand(services, submitted, reuse)
@@ -63,13 +64,14 @@ def plan(submitted: Submitted, services: Served, reuse: Reuse = True) -> Plan:
     dependencies=[SUBMIT],
     responses={
         201: {"headers": {"Location": {"description": "The experiment", "schema": {"type": "string"}}}},
-        **responses("conflict"),
+        **responses("conflict", "too-many-experiments"),
         **_REFUSALS,
     },
     openapi_extra=_BODY,
 )
 def submit(
     submitted: Submitted,
+    request: Request,
     response: Response,
     services: Served,
     idempotency_key: Annotated[
@@ -79,7 +81,9 @@ def submit(
 ) -> Experiment:
     """Submit an experiment; it starts as soon as workers are there."""
     document, spec = _understand(services, submitted, reuse)
-    experiment = submit_experiment(services.store, document, spec, idempotency_key)
+    most = services.settings.open_experiments
+    experiment = submit_experiment(services.store, document, spec, idempotency_key, most)
+    request.state.made = str(experiment)
     services.changed()
     response.headers["Location"] = f"/v1/experiments/{experiment}"
     return _view(services, experiment)
@@ -124,6 +128,15 @@ def cancel(experiment: UUID, services: Served) -> Experiment:
     control_experiment.cancel_experiment(services.store, experiment)
     services.changed()
     return _view(services, experiment)
+
+
+@router.delete(
+    "/experiments/{experiment}", status_code=204, dependencies=[ADMIN], responses=responses("not-found", "conflict")
+)
+def purge(experiment: UUID, services: Served) -> None:
+    """Remove an ended experiment for good; what other experiments stand on stays."""
+    purge_experiment(services.store, experiment)
+    services.changed()
 
 
 @router.get("/experiments/{experiment}/report", dependencies=[READ], responses=responses("not-found"))

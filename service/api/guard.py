@@ -1,5 +1,6 @@
 """What every request passes first: its Host, where it comes from, and the headers of every answer."""
 
+import ipaddress
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -22,12 +23,14 @@ PAGE_POLICY = (
 class Guard:
     """Refuses unknown or malformed Host headers and cross-site writes; adds security headers.
 
-    ``hosts`` are the names under which the server may be reached, without ports; None takes any well-formed one.
+    ``hosts`` are the names under which the server may be reached, without ports. ``addresses``: every IP address is
+    one, too. Rebinding takes a name of the attacker's: a page from an address was served by that address.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str] | None) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], *, addresses: bool = False) -> None:
         self.app = app
-        self.hosts = None if hosts is None else frozenset(hosts)
+        self.hosts = frozenset(hosts)
+        self.addresses = addresses
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -64,7 +67,7 @@ class Guard:
         match = _HOST.fullmatch(host[0].lower()) if len(host) == 1 else None
         if match is None:
             return problem("malformed-body", "the Host header is missing or malformed", status=400)
-        if self.hosts is not None and match["name"] not in self.hosts:
+        if match["name"] not in self.hosts and not (self.addresses and _is_address(match["name"])):
             return problem(
                 "forbidden",
                 f"this server does not answer to the name {match['name'][:100]}; STAGETUNE_ALLOWED_HOSTS adds one",
@@ -72,6 +75,14 @@ class Guard:
         if scope["method"] not in _SAFE and _crosses_sites(headers, host[0].lower()):
             return problem("forbidden", "requests that change something are not taken from other sites")
         return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _crosses_sites(headers: Headers, host: str) -> bool:

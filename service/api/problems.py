@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 
 from contract.problems import Fault, Problem, ProblemType
 from service.api.faults import faults_of
-from service.domain.errors import StagetuneError
+from service.domain.errors import StagetuneError, TooManyRequests
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ STATUS: Mapping[ProblemType, int] = {
     "not-found": 404,
     "method-not-allowed": 405,
     "conflict": 409,
+    "too-many-experiments": 409,
     "lease-lost": 409,
     "body-too-large": 413,
     "invalid-submission": 422,
@@ -44,6 +45,7 @@ TITLES: Mapping[ProblemType, str] = {
     "not-found": "There is no such thing",
     "method-not-allowed": "This address does not take this method",
     "conflict": "The state of the thing does not allow this",
+    "too-many-experiments": "No more experiments at once",
     "lease-lost": "The attempt was superseded",
     "body-too-large": "The body is too large",
     "invalid-submission": "The submission cannot be run as it is",
@@ -106,7 +108,14 @@ def of_error(error: StagetuneError) -> JSONResponse:
         log.error("no status for problem type %s", error.code)
         return problem("internal-error", "the server met an error it has no name for")
     faults = [Fault(path=printable(fault.path), message=printable(fault.message)) for fault in error.faults]
-    return problem(error.code, printable(error.message), faults)  # type: ignore[arg-type]
+    seconds = error.seconds if isinstance(error, TooManyRequests) else None
+    headers = {"Retry-After": str(seconds)} if seconds else None
+    return problem(error.code, printable(error.message), faults, headers=headers)  # type: ignore[arg-type]
+
+
+def code_of_status(status: int) -> ProblemType:
+    """The problem type of an error that has no other name than its HTTP status."""
+    return _BY_STATUS.get(status, "invalid-request" if status < 500 else "internal-error")
 
 
 def printable(text: str) -> str:
@@ -128,7 +137,7 @@ def _invalid_request(_: Request, error: Exception) -> JSONResponse:
 
 def _http_exception(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = _BY_STATUS.get(error.status_code, "invalid-request" if error.status_code < 500 else "internal-error")
+    code = code_of_status(error.status_code)
     detail = {
         "not-found": "nothing is at this address",
         "method-not-allowed": "see the Allow header for the methods this address takes",

@@ -20,7 +20,8 @@ from contract.tasks import (
     TaskResult,
     WorkerRegistration,
 )
-from service.api.auth import WORKER, GuardedRoute
+from service.api.auth import OWN, WORKER, GuardedRoute, identity_of
+from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
 from service.domain.experiment import Dataset
@@ -28,25 +29,29 @@ from service.domain.leasing import FailureReason
 from service.storage.results import Measurement
 from service.usecases.depart_worker import depart_worker
 from service.usecases.lease_task import lease_task
+from service.usecases.own_worker import check_worker
 from service.usecases.record_failure import record_failure
 from service.usecases.record_result import record_result
 from service.usecases.register_worker import register_worker
 from service.usecases.release_task import release_task
 from service.usecases.renew_lease import renew_lease
 
-router = APIRouter(prefix="/v1/worker", route_class=GuardedRoute, tags=["worker protocol"], dependencies=[WORKER])
+router = APIRouter(prefix="/v1/worker", route_class=GuardedRoute, tags=["worker protocol"], dependencies=[WORKER, OWN])
 
-# A result carries its curve, a failure its log, and either may be long.
-MAX_REPORT_BYTES = 32 * 1024**2
+# A result carries its curve, of up to a hundred thousand measurements.
+MAX_RESULT_BYTES = 16 * 1024**2
 # A waiting request looks again at least this often: other servers ring no bell here.
 LOOK_SECONDS = 1.0
 
 Attempt = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
-@router.put("/workers/{worker}", responses=responses("invalid-request"))
-def register(worker: UUID, body: WorkerRegistration, services: Served) -> RegisteredWorker:
-    """Say hello under an id of the worker's own choice; saying it again changes nothing."""
+@router.put("/workers/{worker}", responses=responses("invalid-request", "not-found"))
+def register(worker: UUID, body: WorkerRegistration, request: Request, services: Served) -> RegisteredWorker:
+    """Say hello under an id of the worker's own choice; saying it again changes nothing.
+
+    From then on it is this token's: no other one speaks for the worker or for what it leased.
+    """
     register_worker(
         services.store,
         worker,
@@ -54,6 +59,7 @@ def register(worker: UUID, body: WorkerRegistration, services: Served) -> Regist
         device=body.device,
         slots=body.slots,
         info=body.info,
+        token=identity_of(request).token,
         datasets=[
             Dataset(held.name, held.digest, held.shape, held.classes, held.train, held.test) for held in body.datasets
         ],
@@ -65,7 +71,7 @@ def register(worker: UUID, body: WorkerRegistration, services: Served) -> Regist
     )
 
 
-@router.delete("/workers/{worker}", status_code=204)
+@router.delete("/workers/{worker}", status_code=204, responses=responses("not-found"))
 def depart(worker: UUID, services: Served) -> None:
     """Say goodbye; what the worker still holds goes to others, without a strike."""
     depart_worker(services.store, worker)
@@ -75,11 +81,17 @@ def depart(worker: UUID, services: Served) -> None:
 @router.post(
     "/leases",
     response_model=Lease,
-    responses={204: {"description": "Nothing to do within `wait_seconds`"}, **responses("not-found", "conflict")},
+    responses={
+        204: {"description": "Nothing to do within `wait_seconds`"},
+        **responses("not-found", "conflict", "too-many-requests"),
+    },
 )
 async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease | Response:
     """Lease a task, waiting for one if asked to. While it waits, the request holds no thread and no connection."""
+    limits: Limits = request.app.state.limits
     deadline = time.monotonic() + body.wait_seconds
+    slots = await run_in_threadpool(check_worker, services.store, body.worker, identity_of(request).token)
+    limits.check_claim(body.worker, slots)
     while True:
         task = await run_in_threadpool(
             lease_task, services.store, body.worker, body.request_id, services.settings.lease_seconds
@@ -90,6 +102,7 @@ async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease
             return Lease.model_validate(task)
         left = deadline - time.monotonic()
         if left <= 0 or services.bell.closed or await request.is_disconnected():
+            limits.note_empty_claim(body.worker, slots)
             return Response(status_code=204)
         await services.bell.wait(min(left, LOOK_SECONDS * random.uniform(0.75, 1.25)))  # noqa: S311 - not in step
 
@@ -107,7 +120,7 @@ def heartbeat(task: UUID, attempt: Attempt, body: Heartbeat, services: Served) -
 
 @router.put(
     "/tasks/{task}/attempts/{attempt}/result",
-    max_body_size=MAX_REPORT_BYTES,
+    max_body_size=MAX_RESULT_BYTES,
     responses=responses("lease-lost", "not-found", "result-conflict", "invalid-artifact", "invalid-request"),
 )
 def result(task: UUID, attempt: Attempt, body: TaskResult, services: Served) -> ResultAccepted:
@@ -117,11 +130,7 @@ def result(task: UUID, attempt: Attempt, body: TaskResult, services: Served) -> 
     return ResultAccepted.model_validate(accepted)
 
 
-@router.put(
-    "/tasks/{task}/attempts/{attempt}/failure",
-    max_body_size=MAX_REPORT_BYTES,
-    responses=responses("lease-lost", "not-found"),
-)
+@router.put("/tasks/{task}/attempts/{attempt}/failure", responses=responses("lease-lost", "not-found"))
 def failure(task: UUID, attempt: Attempt, body: TaskFailure, services: Served) -> FailureAccepted:
     """Tell why an attempt ended without a result, and hear whether the task is tried again."""
     accepted = record_failure(

@@ -128,6 +128,17 @@ class TooManyRequests(StagetuneError):
 
     code = "too-many-requests"
 
+    def __init__(self, message: str | None = None, seconds: int | None = None) -> None:
+        """``seconds`` from now on requests are taken again."""
+        self.seconds = seconds
+        super().__init__(message)
+
+
+class TooManyExperiments(StagetuneError):
+    """As many experiments are open as this server takes."""
+
+    code = "too-many-experiments"
+
 
 class StorageFull(StagetuneError):
     """The server has no room left for artifacts."""

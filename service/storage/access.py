@@ -1,5 +1,6 @@
 """Tokens, one-time codes and sessions; the database holds their hashes only."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -7,37 +8,43 @@ from uuid import UUID
 from service.domain.access import Identity, Scope, TokenView
 from service.storage.engine import Transaction
 
+# The last use of a token is known to the minute, so that not every request has to write.
+_STALE = "(last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
 
-def add_token(tx: Transaction, token_id: UUID, hashed: str, name: str, scope: Scope, days: int) -> TokenView:
-    """Store a new token."""
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whose valid token it is, and whether its last use is worth noting."""
+
+    identity: Identity
+    stale: bool
+
+
+def add_token(tx: Transaction, token_id: UUID, hashed: str, name: str, scope: Scope, seconds: float) -> TokenView:
+    """Store a new token that expires after so many seconds."""
     row = tx.execute(
         """
         INSERT INTO token (id, hash, name, scope, expires_at)
-        VALUES (:id, :hash, :name, :scope, now() + make_interval(days => :days)) RETURNING *
+        VALUES (:id, :hash, :name, :scope, now() + make_interval(secs => :seconds)) RETURNING *
         """,
-        {"id": token_id, "hash": hashed, "name": name, "scope": scope, "days": days},
+        {"id": token_id, "hash": hashed, "name": name, "scope": scope, "seconds": seconds},
     ).one()
     return _token(row)
 
 
-def token_identity(tx: Transaction, hashed: str) -> Identity | None:
-    """Whose valid token it is."""
+def token_holder(tx: Transaction, hashed: str) -> Holder | None:
+    """Whose token it is; None for one that is unknown, expired or revoked."""
     row = tx.execute(
-        "SELECT name, scope FROM token WHERE hash = :hash AND revoked_at IS NULL AND expires_at > now()",
+        f"SELECT id, name, scope, {_STALE} AS stale FROM token"
+        " WHERE hash = :hash AND revoked_at IS NULL AND expires_at > now()",
         {"hash": hashed},
     ).one_or_none()
-    return None if row is None else Identity(row.name, Scope(row.scope))
+    return None if row is None else Holder(Identity(row.name, Scope(row.scope), str(row.id), row.id), row.stale)
 
 
-def note_use(tx: Transaction, hashed: str) -> None:
-    """Remember the last use, to the minute: not every request has to write."""
-    tx.execute(
-        """
-        UPDATE token SET last_used_at = now()
-        WHERE hash = :hash AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
-        """,
-        {"hash": hashed},
-    )
+def note_use(tx: Transaction, token: UUID) -> None:
+    """Remember that a token is used now."""
+    tx.execute(f"UPDATE token SET last_used_at = now() WHERE id = :id AND {_STALE}", {"id": token})
 
 
 def knows_token(tx: Transaction, hashed: str) -> bool:

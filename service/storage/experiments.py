@@ -181,6 +181,12 @@ def lock_membership(tx: Transaction) -> None:
     tx.execute("SELECT pg_advisory_xact_lock(hashtextextended('stagetune:membership', 0))")
 
 
+def count_open(tx: Transaction) -> int:
+    """Experiments that have not ended."""
+    count: int = tx.execute("SELECT count(*) FROM experiment WHERE state IN ('running', 'paused')").scalar_one()
+    return count
+
+
 def running(tx: Transaction) -> list[UUID]:
     """Experiments that may move on, oldest first."""
     return list(tx.execute("SELECT id FROM experiment WHERE state = 'running' ORDER BY created_at, id").scalars())

@@ -198,8 +198,17 @@ def states(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, SearchState]:
 
 
 def generations(tx: Transaction, keys: Collection[str]) -> dict[str, int]:
-    """How many searches there have been with each key, those that died or were cancelled included."""
-    rows = tx.execute("SELECT key, count(*) AS n FROM search WHERE key = ANY(:keys) GROUP BY key", {"keys": list(keys)})
+    """How many searches there have been with each key, those that died or were cancelled included.
+
+    The number in the last one's name counts as well: of those before it some may have been purged.
+    """
+    rows = tx.execute(
+        r"""
+        SELECT key, greatest(count(*), max(CAST(substring(name FROM ' \((\d{1,9})\)$') AS integer))) AS n
+        FROM search WHERE key = ANY(:keys) GROUP BY key
+        """,
+        {"keys": list(keys)},
+    )
     return {row.key: row.n for row in rows}
 
 

@@ -1,22 +1,17 @@
 """The tables. What must never happen is forbidden here first; use cases only put it kindly."""
 
-from collections.abc import Iterable
-from enum import StrEnum
-
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
@@ -33,51 +28,24 @@ from service.domain.states import (
     TrialOrigin,
     TrialState,
 )
-from service.storage.engine import SCHEMA
-
-metadata = MetaData(
-    schema=SCHEMA,
-    naming_convention={
-        "pk": "pk_%(table_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-    },
-)
-NOW = text("now()")
-
-
-def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
-    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
-
-
-def _state(enum: type[StrEnum], column: str = "state") -> tuple[Column[str], CheckConstraint]:
-    return Column(column, Text, nullable=False), _one_of(column, enum)
-
-
-def _moment(name: str, *, nullable: bool = True) -> Column[object]:
-    return Column(name, DateTime(timezone=True), nullable=nullable, server_default=None if nullable else NOW)
-
-
-def _fraction(column: str) -> CheckConstraint:
-    return CheckConstraint(f"{column} BETWEEN 0 AND 1", name=column)
-
+from service.storage.access_tables import token
+from service.storage.columns import fraction, moment, one_of, state
+from service.storage.columns import metadata as metadata
 
 experiment = Table(
     "experiment",
     metadata,
     Column("id", UUID, primary_key=True),
     Column("name", Text, nullable=False),
-    *_state(ExperimentState),
+    *state(ExperimentState),
     Column("submission", JSONB, nullable=False),
     Column("spec", JSONB, nullable=False),
     Column("plan", JSONB, nullable=False),
     Column("priority", Integer, nullable=False),
     Column("idempotency_key", Text, unique=True),
     Column("body_digest", Text, nullable=False),
-    _moment("created_at", nullable=False),
-    _moment("finished_at"),
+    moment("created_at", nullable=False),
+    moment("finished_at"),
     CheckConstraint("(state IN ('running', 'paused')) = (finished_at IS NULL)", name="finished"),
     Index(None, "created_at", "id"),
     Index("ix_experiment_live", "state", postgresql_where=text("state IN ('running', 'paused')")),
@@ -88,7 +56,7 @@ experiment_turn = Table(
     "experiment_turn",
     metadata,
     Column("experiment_id", UUID, ForeignKey(experiment.c.id, ondelete="CASCADE"), primary_key=True),
-    _moment("claimed_at"),
+    moment("claimed_at"),
 )
 
 search = Table(
@@ -97,7 +65,7 @@ search = Table(
     Column("id", UUID, primary_key=True),
     Column("key", Text, nullable=False),
     Column("name", Text, nullable=False),
-    *_state(SearchState),
+    *state(SearchState),
     Column("spec", JSONB, nullable=False, comment="of the experiment that brought it, without its architectures"),
     Column("planned", JSONB, nullable=False),
     Column("seed", Integer, nullable=False, server_default="0"),
@@ -111,9 +79,9 @@ search = Table(
     Column("earlier_id", UUID, ForeignKey("search.id")),
     Column("incumbent_id", UUID, ForeignKey("trial.id", use_alter=True)),
     Column("projected", Boolean, nullable=False, server_default="false", comment="whether Optuna has its study"),
-    _moment("created_at", nullable=False),
-    _moment("opened_at"),
-    _moment("decided_at"),
+    moment("created_at", nullable=False),
+    moment("opened_at"),
+    moment("decided_at"),
     CheckConstraint("budget > 0", name="budget"),
     CheckConstraint("(state = 'decided') = (incumbent_id IS NOT NULL)", name="incumbent"),
     # A search that ended without an incumbent or was cancelled is no obstacle to trying again.
@@ -149,18 +117,18 @@ trial = Table(
     Column("learning_rate", Double, nullable=False),
     Column("regularization", Double, nullable=False),
     Column("more", JSONB, nullable=False, server_default="[]", comment="axes of the scheme: [name, value]"),
-    *_state(TrialOrigin, "origin"),
-    *_state(TrialState),
+    *state(TrialOrigin, "origin"),
+    *state(TrialState),
     Column(
         "value", Double, comment="validation accuracy as samplers see it: chance when diverged, the last when pruned"
     ),
     Column("diverged", Boolean, nullable=False, server_default="false"),
     Column("failure", Text),
     Column("projected", Text, comment="the state that Optuna's tables show"),
-    _moment("suggested_at", nullable=False),
-    _moment("finished_at"),
+    moment("suggested_at", nullable=False),
+    moment("finished_at"),
     UniqueConstraint("search_id", "ordinal"),
-    _fraction("value"),
+    fraction("value"),
     CheckConstraint("(state = 'running') = (finished_at IS NULL)", name="finished"),
     CheckConstraint("(state IN ('complete', 'pruned')) = (value IS NOT NULL)", name="told"),
     CheckConstraint("NOT diverged OR state = 'complete'", name="diverged"),
@@ -172,7 +140,7 @@ artifact = Table(
     metadata,
     Column("sha256", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
-    _moment("created_at", nullable=False),
+    moment("created_at", nullable=False),
     CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
     CheckConstraint("size >= 0", name="size"),
 )
@@ -185,9 +153,10 @@ worker = Table(
     Column("device", Text, nullable=False),
     Column("slots", Integer, nullable=False),
     Column("info", JSONB, nullable=False),
-    _moment("registered_at", nullable=False),
-    _moment("last_seen_at", nullable=False),
-    _moment("departed_at"),
+    moment("registered_at", nullable=False),
+    moment("last_seen_at", nullable=False),
+    moment("departed_at"),
+    Column("token_id", UUID, ForeignKey(token.c.id), comment="that announced it; nobody else speaks for it"),
     CheckConstraint("slots BETWEEN 1 AND 256", name="slots"),
 )
 
@@ -208,8 +177,8 @@ task = Table(
     "task",
     metadata,
     Column("id", UUID, primary_key=True),
-    *_state(TaskKind, "kind"),
-    *_state(TaskState),
+    *state(TaskKind, "kind"),
+    *state(TaskState),
     Column("search_id", UUID, ForeignKey(search.c.id), nullable=False),
     Column("trial_id", UUID, ForeignKey(trial.c.id), unique=True),
     Column("candidate_id", UUID, ForeignKey(trial.c.id), comment="the trial that this fit confirms with another seed"),
@@ -221,11 +190,11 @@ task = Table(
     Column("strikes", Integer, nullable=False, server_default="0"),
     Column("worker_id", UUID, ForeignKey(worker.c.id)),
     Column("fraction", Double),
-    _moment("not_before", nullable=False),
-    _moment("leased_at"),
-    _moment("lease_expires_at"),
-    _moment("created_at", nullable=False),
-    _moment("finished_at"),
+    moment("not_before", nullable=False),
+    moment("leased_at"),
+    moment("lease_expires_at"),
+    moment("created_at", nullable=False),
+    moment("finished_at"),
     Column("failure", Text),
     CheckConstraint("(kind = 'trial') = (trial_id IS NOT NULL)", name="trial"),
     CheckConstraint("kind = 'fit' OR candidate_id IS NULL", name="candidate"),
@@ -235,7 +204,7 @@ task = Table(
     ),
     CheckConstraint("(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"),
     CheckConstraint("attempt >= 0 AND strikes >= 0", name="counts"),
-    _fraction("fraction"),
+    fraction("fraction"),
     Index(
         "uq_task_fit",
         "search_id",
@@ -284,15 +253,15 @@ attempt = Table(
     Column("n", Integer, primary_key=True),
     Column("worker_id", UUID, ForeignKey(worker.c.id), nullable=False),
     Column("request_id", UUID, nullable=False),
-    _moment("started_at", nullable=False),
-    _moment("ended_at"),
+    moment("started_at", nullable=False),
+    moment("ended_at"),
     Column("outcome", Text),
     Column("reason", Text),
     Column("message", Text),
     Column("log", Text),
     Column("seconds", Double),
     UniqueConstraint("worker_id", "request_id"),
-    _one_of("outcome", AttemptOutcome),
+    one_of("outcome", AttemptOutcome),
     CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
 )
 
@@ -315,9 +284,9 @@ result = Table(
     Column("analytic_memory_bytes", BigInteger),
     Column("resident_bytes", BigInteger),
     Column("memory_method", Text),
-    _moment("accepted_at", nullable=False),
+    moment("accepted_at", nullable=False),
     ForeignKeyConstraint(["task_id", "attempt"], ["attempt.task_id", "attempt.n"]),
-    _one_of("outcome", ("complete", "pruned", "diverged", "evaluated", "ranged", "embedded")),
+    one_of("outcome", ("complete", "pruned", "diverged", "evaluated", "ranged", "embedded")),
     CheckConstraint("outcome NOT IN ('complete', 'embedded') OR checkpoint IS NOT NULL", name="checkpoint"),
     CheckConstraint("(outcome = 'evaluated') = (test_accuracy IS NOT NULL)", name="evaluated"),
     CheckConstraint(
@@ -336,7 +305,7 @@ report = Table(
     Column("value", Double, nullable=False),
     Column("loss", Double),
     ForeignKeyConstraint(["task_id", "attempt"], ["attempt.task_id", "attempt.n"]),
-    _fraction("value"),
+    fraction("value"),
 )
 
 event = Table(
@@ -344,45 +313,18 @@ event = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("experiment_id", UUID, ForeignKey(experiment.c.id, ondelete="CASCADE"), nullable=False),
-    _moment("at", nullable=False),
+    moment("at", nullable=False),
     Column("kind", Text, nullable=False),
     Column("data", JSONB, nullable=False),
     Index(None, "experiment_id", "id"),
 )
 
-token = Table(
-    "token",
-    metadata,
-    Column("id", UUID, primary_key=True),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("scope", Text, nullable=False),
-    _moment("created_at", nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-    _moment("revoked_at"),
-    _moment("last_used_at"),
-    _one_of("scope", ("admin", "submit", "read", "worker")),
-)
-
-login_code = Table(
-    "login_code",
-    metadata,
-    Column("hash", Text, primary_key=True),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-    _moment("used_at"),
-)
-
-session = Table(
-    "session",
-    metadata,
-    Column("hash", Text, primary_key=True),
-    _moment("created_at", nullable=False),
-    Column("expires_at", DateTime(timezone=True), nullable=False),
-)
+# Optuna's studies of searches that are gone; the planner deletes them, and then the line.
+purged_study = Table("purged_study", metadata, Column("name", Text, primary_key=True))
 
 server_heartbeat = Table(
     "server_heartbeat",
     metadata,
     Column("name", Text, primary_key=True),
-    _moment("beat_at", nullable=False),
+    moment("beat_at", nullable=False),
 )

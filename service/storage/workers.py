@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from service.domain.errors import NotFound
+from service.domain.errors import Forbidden, NotFound
 from service.domain.experiment import Dataset
 from service.domain.views import WorkerView
 from service.storage.engine import Transaction
@@ -27,6 +27,14 @@ class Fleet:
 
 
 @dataclass(frozen=True, slots=True)
+class Owner:
+    """The token that announced a worker, none if that was before tokens were noted; and the worker's slots."""
+
+    token: UUID | None
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """A data set, by content, and how many live workers hold it."""
 
@@ -34,18 +42,65 @@ class Holding:
     held_by: int
 
 
-def register(tx: Transaction, worker_id: UUID, name: str, device: str, slots: int, info: Mapping[str, str]) -> bool:
-    """Add a worker or bring it up to date; True when it was not known or had said goodbye."""
+def register(
+    tx: Transaction,
+    worker_id: UUID,
+    name: str,
+    device: str,
+    slots: int,
+    info: Mapping[str, str],
+    token: UUID | None = None,
+) -> bool:
+    """Add a worker, which belongs to its token from then on, or bring it up to date; True when it was not known.
+
+    Raises Forbidden for a worker of another token.
+    """
     row = tx.execute(
         """
-        INSERT INTO worker (id, name, device, slots, info) VALUES (:id, :name, :device, :slots, CAST(:info AS jsonb))
+        INSERT INTO worker (id, name, device, slots, info, token_id)
+        VALUES (:id, :name, :device, :slots, CAST(:info AS jsonb), :token)
         ON CONFLICT (id) DO UPDATE SET name = excluded.name, device = excluded.device, slots = excluded.slots,
-            info = excluded.info, last_seen_at = now(), departed_at = NULL
+            info = excluded.info, last_seen_at = now(), departed_at = NULL,
+            token_id = coalesce(worker.token_id, excluded.token_id)
+        WHERE worker.token_id IS NULL OR worker.token_id = excluded.token_id
         RETURNING xmax = 0 AS inserted
         """,
-        {"id": worker_id, "name": name, "device": device, "slots": slots, "info": dumps(dict(info))},
-    ).one()
+        {"id": worker_id, "name": name, "device": device, "slots": slots, "info": dumps(dict(info)), "token": token},
+    ).one_or_none()
+    if row is None:
+        raise Forbidden("this worker was announced with another token")
     return bool(row.inserted)
+
+
+def owner(tx: Transaction, worker_id: UUID) -> Owner | None:
+    """Whose a worker is; None when there is no such worker."""
+    row = tx.execute("SELECT token_id, slots FROM worker WHERE id = :id", {"id": worker_id}).one_or_none()
+    return None if row is None else Owner(row.token_id, row.slots)
+
+
+def owned_attempt(tx: Transaction, task: UUID, attempt: int, token: UUID) -> bool:
+    """Whether the worker of an attempt belongs to a token; of an attempt that never was, one of the task's others."""
+    rows = tx.execute(
+        """
+        SELECT a.n, coalesce(w.token_id = :token, true) AS owned FROM attempt a JOIN worker w ON w.id = a.worker_id
+        WHERE a.task_id = :task
+        """,
+        {"task": task, "token": token},
+    ).all()
+    named = [row.owned for row in rows if row.n == attempt]
+    return all(named) if named else any(row.owned for row in rows)
+
+
+def slots_of(tx: Transaction, token: UUID, alive_seconds: float) -> int:
+    """How many tasks the live workers of a token can hold."""
+    slots: int = tx.execute(
+        """
+        SELECT coalesce(sum(slots), 0) FROM worker WHERE token_id = :token AND departed_at IS NULL
+          AND last_seen_at > now() - make_interval(secs => :alive)
+        """,
+        {"token": token, "alive": alive_seconds},
+    ).scalar_one()
+    return int(slots)
 
 
 def hold(tx: Transaction, worker_id: UUID, datasets: Sequence[Dataset]) -> None:

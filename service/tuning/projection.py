@@ -7,7 +7,7 @@ missing or behind is drawn again. Trials are found by our id among their user at
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from threading import Lock
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -98,6 +98,12 @@ class StudyProjection:
                 if not stray.state.is_finished():
                     with _unless_finished(study, stray):
                         storage.set_trial_state_values(stray._trial_id, OptunaState.FAIL)
+
+    def drop(self, name: str) -> None:
+        """Delete a study with its trials; one that is not there is no error."""
+        storage = self.storage
+        with self._alone(name), suppress(KeyError):
+            storage.delete_study(storage.get_study_id_from_name(name))
 
     def check(self, *studies: ProjectedStudy) -> tuple[str, ...]:
         """What Optuna's tables show otherwise than our rows do, a line each."""

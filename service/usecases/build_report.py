@@ -17,6 +17,9 @@ from service.storage.costs import OtherCost, TriedRow
 from service.storage.experiments import ExperimentRow, Membership
 from service.storage.searches import SearchRow
 
+PURGED = "an experiment that was purged"
+"""Who brought a search that nobody is left to ask about."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Read:
@@ -92,7 +95,7 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         stage=write(row.planned.stage.layers),
         state=row.state,
         reused=decided_before,
-        shared_with=read.sharers.get(row.id) if member.reused and not decided_before else None,
+        shared_with=read.sharers.get(row.id, PURGED) if member.reused and not decided_before else None,
         epochs=row.planned.budget.epochs,
         chosen=next((trial.tried for trial in tried if trial.chosen), None),
         incumbent=read.incumbents.get(row.id),

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from uuid import UUID, uuid4
 
-from service.domain.access import NewToken, Scope, TokenView, fingerprint
+from service.domain.access import NewToken, Scope, TokenView, fingerprint, weakness
 from service.domain.errors import NotFound, StagetuneError
 from service.storage import Storage, access
 
 # The first tokens live as long as the installation: nobody could renew them without one.
-FIRST_TOKEN_DAYS = 3650
-_SHORTEST = 16
+FIRST_TOKEN_SECONDS = 3650 * 86_400.0
 
 
 class UnusableTokenFile(StagetuneError):
@@ -25,11 +24,11 @@ def new_secret(kind: str) -> str:
     return f"stagetune_{kind}_{secrets.token_urlsafe(32)}"
 
 
-def issue_token(store: Storage, name: str, scope: Scope, days: int) -> NewToken:
-    """A new token; its secret is in this answer and nowhere else."""
+def issue_token(store: Storage, name: str, scope: Scope, seconds: float) -> NewToken:
+    """A new token that expires after so many seconds; its secret is in this answer and nowhere else."""
     secret = new_secret(scope)
     with store.transaction() as transaction:
-        view = access.add_token(transaction, uuid4(), fingerprint(secret), name, scope, days)
+        view = access.add_token(transaction, uuid4(), fingerprint(secret), name, scope, seconds)
     return NewToken(**asdict(view), token=secret)
 
 
@@ -52,18 +51,18 @@ def ensure_token_file(store: Storage, path: Path, name: str, scope: Scope) -> bo
     A secret that an operator put there is taken over. One that was revoked or has expired stays so and is replaced.
 
     Raises:
-        UnusableTokenFile: it cannot be read or written, or its content is too short to be a secret.
+        UnusableTokenFile: it cannot be read or written, or what it holds is no secret: too short, or out of an example.
     """
     secret = _read(path)
     with store.transaction() as transaction:
         if secret is not None:
-            if access.token_identity(transaction, fingerprint(secret)) is not None:
+            if access.token_holder(transaction, fingerprint(secret)) is not None:
                 return False
             if not access.knows_token(transaction, fingerprint(secret)):
-                access.add_token(transaction, uuid4(), fingerprint(secret), name, scope, FIRST_TOKEN_DAYS)
+                access.add_token(transaction, uuid4(), fingerprint(secret), name, scope, FIRST_TOKEN_SECONDS)
                 return False
         secret = new_secret(scope)
-        access.add_token(transaction, uuid4(), fingerprint(secret), name, scope, FIRST_TOKEN_DAYS)
+        access.add_token(transaction, uuid4(), fingerprint(secret), name, scope, FIRST_TOKEN_SECONDS)
         # Before the commit: a token that nobody can read is worth nothing.
         _write(path, secret)
     return True
@@ -78,10 +77,9 @@ def _read(path: Path) -> str | None:
         raise UnusableTokenFile(f"the token file {path} cannot be read: {error}") from error
     if not secret:
         return None
-    if len(secret) < _SHORTEST:
-        raise UnusableTokenFile(
-            f"the token in {path} is shorter than {_SHORTEST} characters; empty the file to get a new one"
-        )
+    fault = weakness(secret)
+    if fault is not None:
+        raise UnusableTokenFile(f"the token in {path} {fault}; empty the file to get a new one")
     return secret
 
 

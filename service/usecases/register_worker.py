@@ -16,9 +16,13 @@ def register_worker(
     slots: int,
     info: Mapping[str, str],
     datasets: Sequence[Dataset],
+    token: UUID | None = None,
 ) -> bool:
-    """Register under the id the worker chose, or bring it up to date; True when it is new."""
+    """Register under the id the worker chose, or bring it up to date; True when it is new.
+
+    It belongs to the ``token`` that announced it first. Raises Forbidden for a worker of another.
+    """
     with store.transaction() as tx:
-        new = workers.register(tx, worker, name, device, slots, info)
+        new = workers.register(tx, worker, name, device, slots, info, token)
         workers.hold(tx, worker, datasets)
     return new

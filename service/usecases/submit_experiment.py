@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from service.domain.errors import Conflict
+from service.domain.errors import Conflict, TooManyExperiments
 from service.domain.experiment import ExperimentSpec
 from service.domain.identity import digest
 from service.domain.plan import plan_experiment
@@ -13,7 +13,11 @@ from service.storage import Storage, experiments, searches
 
 
 def submit_experiment(
-    store: Storage, document: dict[str, Any], spec: ExperimentSpec, idempotency_key: str | None = None
+    store: Storage,
+    document: dict[str, Any],
+    spec: ExperimentSpec,
+    idempotency_key: str | None = None,
+    most_open: int = 0,
 ) -> UUID:
     """Start an experiment and return its id.
 
@@ -23,6 +27,7 @@ def submit_experiment(
 
     Raises:
         Conflict: the key was used for another document.
+        TooManyExperiments: ``most_open`` are running or paused already; 0 takes any number.
     """
     experiment_id = uuid4()
     plan = plan_experiment(spec, salt=None if spec.reuse else str(experiment_id))
@@ -36,6 +41,11 @@ def submit_experiment(
                     raise Conflict(f"the idempotency key was used for another submission, experiment {known_id}")
                 return known_id
         experiments.lock_membership(tx)
+        if most_open and experiments.count_open(tx) >= most_open:
+            raise TooManyExperiments(
+                f"{most_open} experiments are running or paused, the most that this server takes "
+                "(STAGETUNE_OPEN_EXPERIMENTS)"
+            )
         keys = [planned.key for planned in plan.searches]
         shared, generations = searches.shareable(tx, keys), searches.generations(tx, keys)
         ids = {key: found.id for key, found in shared.items()}

@@ -12,19 +12,19 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.exitcodes import ExitCode
-from contract.access import LoginCode, NewToken, TokenView, Version
+from contract.access import AuditEntry, AuditPage, LoginCode, NewToken, TokenView, Version
 from contract.experiments import ExperimentPage, PresetView
 from contract.problems import Fault
 from tests.client.builders import EXPERIMENT, NOON, experiment, identifier, plan, report, search, summary, worker
 from tests.client.conftest import REPOSITORY, Cli
-from tests.http_server import TOKEN, Answer, FakeServer, problem
+from tests.http_server import NO_CONTENT, TOKEN, Answer, FakeServer, problem
 
 ONE = f"GET /v1/experiments/{EXPERIMENT}"
 SUBMIT = "POST /v1/experiments"
 EVERY_COMMAND = [
     "up", "serve", "worker", "submit", "plan", "watch", "report", "list", "pause", "resume", "cancel", "workers",
     "presets", "token create", "token list", "token revoke", "open", "db upgrade", "db backup", "doctor", "data list",
-    "data add", "data fetch", "demo", "schema", "version", "tsne", "export",
+    "data add", "data fetch", "demo", "schema", "version", "tsne", "export", "purge", "audit",
 ]  # fmt: skip
 
 
@@ -309,3 +309,43 @@ def test_nothing_is_folded_for_programs(cli: Cli, server: FakeServer) -> None:
     server.on("GET /v1/experiments", ExperimentPage(items=[summary(name=name.strip())], next=None))
 
     assert name.strip() in cli("list").stdout
+
+
+def test_the_audit_trail_is_a_table(cli: Cli, server: FakeServer) -> None:
+    facts = {"at": NOON, "last_at": NOON, "scope": "admin", "object": "x", "address": "10.0.0.1", "count": 3}
+    lines = [
+        AuditEntry(id=number, actor=f"me\x1b[31m ({number})", action="purge", outcome="done", **facts)  # type: ignore[arg-type]
+        for number in (2, 1)
+    ]
+    pages = AuditPage(items=lines[:1], next="2"), AuditPage(items=lines[1:], next=None)
+    server.on("GET /v1/audit", *pages)
+
+    shown = cli("audit").stdout
+
+    assert "purge" in shown
+    assert "\x1b" not in shown
+    assert [call.query for call in server.to("GET /v1/audit")] == ["limit=50", "limit=50&cursor=2"]
+    assert len(json.loads(cli("audit", "--json", "--limit", "1").stdout)) == 1
+
+
+def test_purging_asks_where_somebody_can_answer(cli: Cli, server: FakeServer) -> None:
+    server.on(f"GET /v1/experiments/{EXPERIMENT}", experiment())
+    server.on(f"DELETE /v1/experiments/{EXPERIMENT}", NO_CONTENT)
+
+    refused = cli("purge", str(EXPERIMENT))
+
+    assert refused.exit_code == ExitCode.USAGE
+    assert "--yes" in refused.stderr
+    assert server.to(f"DELETE /v1/experiments/{EXPERIMENT}") == []
+    assert cli("purge", str(EXPERIMENT), "--yes").exit_code == 0
+    assert len(server.to(f"DELETE /v1/experiments/{EXPERIMENT}")) == 1
+
+
+def test_a_token_says_how_long_it_lives(cli: Cli, server: FakeServer) -> None:
+    facts = {"id": identifier("t"), "name": "n", "scope": "read", "created_at": NOON, "expires_at": NOON}
+    made = NewToken(**facts, revoked_at=None, last_used_at=None, token="s3cret")  # type: ignore[arg-type]
+    server.on("POST /v1/tokens", Answer(made, 201))
+
+    assert cli("token", "create", "n", "--scope", "read", "--expires", "12h").exit_code == 0
+
+    assert json.loads(server.calls[-1].body) == {"name": "n", "scope": "read", "expires": "12h"}

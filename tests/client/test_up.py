@@ -212,7 +212,7 @@ def test_other_machines_are_let_in_only_by_those_who_say_so(up: Up, home: Path) 
 
     assert process.returncode == ExitCode.USAGE
     assert errors.startswith("error: STAGETUNE_HOST is 0.0.0.0, which other machines can reach.")
-    assert errors.endswith("set STAGETUNE_ALLOW_REMOTE=1 if that is what you want\n")
+    assert errors.endswith("STAGETUNE_ALLOW_REMOTE=1 if a TLS proxy stands in front or you trust the network\n")
     assert len(errors.splitlines()) == 1
     assert not home.exists()
 

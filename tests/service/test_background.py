@@ -29,6 +29,9 @@ class Screen:
     def sync(self, study: ProjectedStudy) -> None:
         self.studies.append(study)
 
+    def drop(self, name: str) -> None:
+        self.studies = [study for study in self.studies if study.name != name]
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from service.settings import Settings, SettingsError
@@ -36,6 +38,7 @@ def test_environment_is_read_and_token_files_follow_the_home(
         ("STAGETUNE_DATABASE_URL", "postgresql://me@host:port/x", "STAGETUNE_DATABASE_URL: its host or port"),
         ("STAGETUNE_DATABASE_URL", "postgresql://me@[::bad/x", "STAGETUNE_DATABASE_URL: its host or port"),
         ("STAGETUNE_HOST", "0.0.0.0", "STAGETUNE_ALLOW_REMOTE=1"),  # noqa: S104
+        ("STAGETUNE_TLS_KEY", "/nowhere/key.pem", "need each other"),
         ("STAGETUNE_LEASE_SECONDS", "12", "STAGETUNE_HEARTBEAT_SECONDS"),
     ],
 )
@@ -51,6 +54,29 @@ def test_what_cannot_be_used_is_told_in_one_line(
 def test_a_remote_host_needs_to_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STAGETUNE_ALLOW_REMOTE", "1")
     assert Settings.load(host="0.0.0.0").host == "0.0.0.0"  # noqa: S104
+
+
+def test_a_remote_host_may_be_reached_over_tls(tmp_path: Path) -> None:
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).write_text("x")
+    settings = Settings.load(
+        host="0.0.0.0",  # noqa: S104
+        tls_certificate=tmp_path / "cert.pem",
+        tls_key=tmp_path / "key.pem",
+    )
+    assert settings.scheme == "https"
+    with pytest.raises(SettingsError, match=r"STAGETUNE_TLS_KEY is .*cannot be read"):
+        Settings.load(tls_certificate=tmp_path / "cert.pem", tls_key=tmp_path / "other.pem")
+
+
+@pytest.mark.parametrize("password", ["", "postgres", "changeme", "Password"])
+def test_nobody_opens_up_with_a_password_that_everybody_knows(password: str) -> None:
+    url = f"postgresql://me:{password}@db/stagetune"
+    Settings.load(database_url=url)
+    with pytest.raises(SettingsError, match="password of its own") as caught:
+        Settings.load(database_url=url, host="0.0.0.0", allow_remote=True)  # noqa: S104
+    assert url not in str(caught.value)
+    Settings.load(database_url="postgresql://me:Xk2-long@db/s", host="0.0.0.0", allow_remote=True)  # noqa: S104
 
 
 def test_the_database_url_never_shows() -> None:

@@ -50,6 +50,11 @@ def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
         planner_seconds=0.1,
         reaper_seconds=0.5,
         artifact_bytes=100_000,
+        # Limits on rates have tests of their own; here they would only count how fast the machine is.
+        requests_per_minute=0,
+        claims_per_minute=0,
+        logins_per_minute=0,
+        guesses_per_minute=0,
     )
     app = create_app(settings)
     with serving(app) as url:

@@ -1,10 +1,15 @@
+import asyncio
 import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+
+from service.app import create_app
+from service.settings import Settings
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -119,3 +124,21 @@ def test_a_page_without_a_session_leads_to_the_login(
     assert client_of("worker").get("/").status_code == 303
     assert client_of("read").get("/").status_code == 200
     assert "stagetune open" in anonymous.get("/login").text
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("10.1.2.3:8000", 200), ("[2001:db8::1]:8000", 200), ("localhost", 200), ("tune.example", 200),
+        (socket.gethostname(), 200), ("evil.example", 403), ("10.1.2.3.nip.io", 403), ("0x7f.1", 403),
+    ],
+)  # fmt: skip
+def test_beyond_loopback_names_are_still_known_ones(tmp_path: Path, host: str, status: int) -> None:
+    settings = Settings.load(home=tmp_path, host="0.0.0.0", allow_remote=True, allowed_hosts="tune.example")  # noqa: S104
+    transport = httpx.ASGITransport(create_app(settings))
+
+    async def ask() -> int:
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            return (await client.get("/healthz", headers={"Host": host})).status_code
+
+    assert asyncio.run(ask()) == status

@@ -1,49 +1,175 @@
 """Every route against everybody: what a token's scope does not include is refused, and nothing else is."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.service.api.test_routes import SCOPES
+from tests.service.api.helpers import DOTS, checkpoint, submission, trained
+from tests.service.api.test_access import sql
+from tests.service.api.test_routes import PUBLIC, SCOPES, routes
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
+VALUES = {"attempt": "1", "sha256": "a" * 64, "study": "1", "kind": "contour"}
+# What somebody holds who is let in; the others are nobody in particular.
 MAY = {
     "admin": {"admin", "submit", "read", "worker"},
     "submit": {"submit", "read"},
     "read": {"read"},
     "worker": {"worker"},
+    "another worker": {"worker"},
+    "session": {"submit", "read"},
 }
-VALUES = {"attempt": "1", "sha256": "a" * 64, "study": "1", "kind": "contour"}
+NOBODY = ["none", "malformed", "expired", "revoked", "ended session"]
 
 
-def filled(path: str) -> str:
+def filled(path: str, **values: str) -> str:
     """A path with something in the place of every parameter."""
-    return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: VALUES.get(found[1], NOWHERE), path)
+    return re.sub(r"\{(\w+)(:\w+)?\}", lambda found: (VALUES | values).get(found[1], NOWHERE), path)
 
 
-@pytest.mark.parametrize("scope", MAY)
-def test_every_route_answers_those_who_may_and_no_others(client_of: Callable[[str], httpx.Client], scope: str) -> None:
-    client = client_of(scope)
-    for name, needed in SCOPES.items():
+@pytest.fixture
+def caller(
+    admin: httpx.Client, page: httpx.Client, connect: Callable[..., httpx.Client], module_database: str
+) -> Callable[[str], httpx.Client]:
+    """A client of each kind."""
+
+    def make(kind: str) -> httpx.Client:
+        match kind:
+            case "none":
+                return connect()
+            case "malformed":
+                return connect("stagetune_admin_\x7f nonsense")
+            case "session":
+                return page
+            case "ended session":
+                client = connect()
+                client.cookies.set("stagetune_session", page.cookies["stagetune_session"])
+                assert page.post("/v1/logout").status_code == 204
+                return client
+        scope = "worker" if kind == "another worker" else "admin" if kind in ("expired", "revoked") else kind
+        made = admin.post("/v1/tokens", json={"name": f"matrix {kind}", "scope": scope}).json()
+        if kind == "expired":
+            sql(module_database, f"UPDATE token SET expires_at = now() - interval '1 s' WHERE id = '{made['id']}'")
+        if kind == "revoked":
+            assert admin.delete(f"/v1/tokens/{made['id']}").status_code == 204
+        return connect(made["token"])
+
+    return make
+
+
+@pytest.mark.parametrize("kind", [*MAY, *NOBODY])
+def test_every_route_answers_those_who_may_and_no_others(
+    server: Any, caller: Callable[[str], httpx.Client], kind: str
+) -> None:
+    client, may = caller(kind), MAY.get(kind)
+    tried = 0
+    # Logging out would end the session that the others need.
+    for name in [name for name, _ in routes(server.app) if name != "POST /v1/logout"]:
+        assert name in SCOPES or name in PUBLIC, f"{name} is not in the table of routes"
+        needed = SCOPES.get(name, "public")
         method, path = name.split(" ")
         answer = client.request(method, filled(path))
-        if needed == "page":
-            assert (answer.headers.get("Location", "").startswith("/login")) == ("read" not in MAY[scope]), name
+        tried += 1
+        assert answer.status_code < 500, name
+        if needed == "public":
+            assert answer.status_code != 403, name
+            assert (answer.status_code == 401) <= (path == "/v1/login"), name
+        elif needed == "page" or (may is None and path.startswith("/dashboard")):
+            led_to_login = answer.status_code == 303 and answer.headers["Location"].startswith("/login")
+            assert led_to_login == (may is None or "read" not in may), name
+        elif may is None:
+            assert answer.status_code == 401, name
+            if method != "HEAD":
+                assert answer.json()["type"] == "/problems/unauthenticated", name
         else:
             wanted = {"read"} if needed == "dashboard" else set(needed.split())
-            assert (answer.status_code == 403) == (not wanted & MAY[scope]), name
-        assert answer.status_code != 401, name
-        assert answer.status_code < 500, name
+            assert (answer.status_code == 403) == (not wanted & may), name
+            assert answer.status_code != 401, name
+    assert tried > 50
 
 
-def test_every_route_asks_a_stranger_who_he_is(anonymous: httpx.Client) -> None:
-    for name, needed in SCOPES.items():
+@pytest.fixture
+def held(admin: httpx.Client, worker: httpx.Client, registered: str) -> Iterator[dict[str, str]]:
+    """A task that a worker of the worker token holds, as parameters of addresses."""
+    experiment = admin.post("/v1/experiments", json=submission(reuse=False)).json()["id"]
+    body = {"worker": registered, "request_id": str(uuid4()), "wait_seconds": 20}
+    lease = worker.post("/v1/worker/leases", json=body).json()
+    yield {"worker": registered, "task": lease["task"], "attempt": str(lease["attempt"])}
+    admin.post(f"/v1/experiments/{experiment}/cancel")
+
+
+def bodies(sha256: str) -> dict[str, Any]:
+    """What the routes of the worker protocol would take."""
+    return {
+        "heartbeat": {"fraction": 0.5},
+        "result": trained(sha256),
+        "failure": {"reason": "crashed", "message": "m"},
+        "release": None,
+    }
+
+
+@pytest.mark.parametrize("kind", ["another worker", "admin"])
+def test_nobody_speaks_for_a_worker_that_another_token_announced(
+    caller: Callable[[str], httpx.Client], worker: httpx.Client, held: dict[str, str], kind: str
+) -> None:
+    other = caller(kind)
+    sha256, data = checkpoint()
+    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    announcement = {"name": "w1", "device": "cpu", "slots": 4, "datasets": [DOTS]}
+    sent = bodies(sha256) | {"{worker}": announcement}
+    own = [name for name in SCOPES if "{task}" in name or "{worker}" in name]
+    assert len(own) >= 6
+    for name in own:
         method, path = name.split(" ")
-        answer = anonymous.request(method, filled(path))
-        if needed == "page" or path.startswith("/dashboard"):
-            assert answer.status_code == 303, name
-            assert answer.headers["Location"].startswith("/login"), name
-        else:
-            assert answer.status_code == 401, name
+        body = sent.get(path.rpartition("/")[2])
+        answer = other.request(method, filled(path, **held), json=body)
+        assert answer.status_code == 404, (name, answer.text)
+        assert answer.json()["type"] == "/problems/not-found"
+        if "{task}" in path:
+            # As if there were no such task, and whatever the number of the attempt.
+            unknown = other.request(method, filled(path, task=NOWHERE), json=body)
+            later = other.request(method, filled(path, **{**held, "attempt": "7"}), json=body)
+            assert unknown.json() == {**answer.json(), "detail": f"there is no task {NOWHERE}"}
+            assert later.json() == answer.json()
+    asked = {"worker": held["worker"], "request_id": str(uuid4())}
+    assert other.post("/v1/worker/leases", json=asked).status_code == 404
+
+    # Nothing of it had an effect: the lease goes on, and its owner's result counts.
+    attempt = f"/v1/worker/tasks/{held['task']}/attempts/{held['attempt']}"
+    assert worker.post(f"{attempt}/heartbeat", json={}).json()["command"] == "continue"
+    assert worker.put(f"{attempt}/result", json=trained(sha256)).json()["repeated"] is False
+    assert other.put(f"{attempt}/result", json=trained(sha256)).status_code == 404
+
+
+def test_an_admin_speaks_for_the_worker_that_it_announced(admin: httpx.Client, worker: httpx.Client) -> None:
+    name = str(uuid4())
+    announcement = {"name": "mine", "device": "cpu"}
+    assert admin.put(f"/v1/worker/workers/{name}", json=announcement).status_code == 200
+    asked = {"worker": name, "request_id": str(uuid4())}
+    assert admin.post("/v1/worker/leases", json=asked).status_code == 204
+    assert worker.post("/v1/worker/leases", json=asked).status_code == 404
+    assert worker.delete(f"/v1/worker/workers/{name}").status_code == 404
+    assert admin.delete(f"/v1/worker/workers/{name}").status_code == 204
+
+
+def test_a_worker_from_before_belongs_to_whom_announces_it_next(
+    worker: httpx.Client, registered: str, client_of: Callable[[str], httpx.Client], module_database: str
+) -> None:
+    sql(module_database, f"UPDATE worker SET token_id = NULL WHERE id = '{registered}'")
+    asked = {"worker": registered, "request_id": str(uuid4())}
+    assert worker.post("/v1/worker/leases", json=asked).status_code in (200, 204)
+    announcement = {"name": "w1", "device": "cpu", "datasets": [DOTS]}
+    assert worker.put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 200
+    assert client_of("worker").put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 404
+
+
+def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(worker: httpx.Client) -> None:
+    sha256, data = checkpoint(7)
+    assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code == 201
+    assert worker.get(f"/v1/artifacts/{sha256}").content == data
+    for path in ("/v1/experiments", "/v1/workers", "/v1/datasets", "/v1/audit", "/api/studies"):
+        assert worker.get(path).status_code == 403
