@@ -75,7 +75,10 @@ def depart(worker: UUID, services: Served) -> None:
 @router.post(
     "/leases",
     response_model=Lease,
-    responses={204: {"description": "Nothing to do within `wait_seconds`"}, **responses("not-found", "conflict")},
+    responses={
+        204: {"description": "Nothing to do within `wait_seconds`"},
+        **responses("not-found", "conflict", "draining"),
+    },
 )
 async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease | Response:
     """Lease a task, waiting for one if asked to. While it waits, the request holds no thread and no connection."""

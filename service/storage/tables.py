@@ -157,6 +157,7 @@ trial = Table(
     Column("diverged", Boolean, nullable=False, server_default="false"),
     Column("failure", Text),
     Column("projected", Text, comment="the state that Optuna's tables show"),
+    Column("chance", Integer, nullable=False, server_default="0", comment="how often it was given another one"),
     _moment("suggested_at", nullable=False),
     _moment("finished_at"),
     UniqueConstraint("search_id", "ordinal"),
@@ -188,6 +189,7 @@ worker = Table(
     _moment("registered_at", nullable=False),
     _moment("last_seen_at", nullable=False),
     _moment("departed_at"),
+    Column("draining_at", DateTime(timezone=True), comment="since when it is told to hand back and leave"),
     CheckConstraint("slots BETWEEN 1 AND 256", name="slots"),
 )
 
@@ -291,9 +293,12 @@ attempt = Table(
     Column("message", Text),
     Column("log", Text),
     Column("seconds", Double),
+    Column("secured", Double, comment="share of the task that its newest checkpoint keeps"),
     UniqueConstraint("worker_id", "request_id"),
     _one_of("outcome", AttemptOutcome),
     CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+    _fraction("secured"),
+    Index("ix_attempt_unfinished", "task_id", postgresql_where=text("outcome IN ('lost', 'failed')")),
 )
 
 result = Table(

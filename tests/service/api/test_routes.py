@@ -43,6 +43,8 @@ SCOPES = {
     "GET /v1/searches/{search}": "read",
     "GET /v1/searches/{search}/trials": "read",
     "GET /v1/workers": "read",
+    "POST /v1/workers/{worker}/drain": "admin",
+    "POST /v1/workers/{worker}/undrain": "admin",
     "GET /v1/datasets": "read",
     "GET /v1/presets": "read",
     "GET /v1/presets/{name}": "read",
