@@ -30,8 +30,10 @@ from contract.experiments import (
     ExperimentPage,
     ExperimentState,
     ExperimentSummary,
+    Failures,
     PresetView,
     Report,
+    Retried,
     SearchView,
     TrialView,
     WorkerView,
@@ -204,6 +206,15 @@ class Client:
     def cancel(self, reference: UUID | str) -> Experiment:
         """End an experiment; searches that another one shares go on for that one."""
         return self._control(reference, "cancel")
+
+    def retry(self, reference: UUID | str) -> Retried:
+        """Give what an experiment has failed at another chance, wherever it can still be used."""
+        return self._http.send("POST", f"/v1/experiments/{self.resolve(reference)}/retry", Retried)
+
+    def failures(self, reference: UUID | str, *, limit: int = 50, log: bool = False) -> Failures:
+        """Attempts that were lost or failed, newest first, with the last lines of their logs if asked to."""
+        query = {"limit": str(limit)} | ({"log": "true"} if log else {})
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/failures", Failures, query=query)
 
     def search(self, search_id: UUID) -> SearchView:
         """A stage search."""

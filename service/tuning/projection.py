@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA = "optuna"
 TRIAL_ATTR = "stagetune_trial"
+CHANCE_ATTR = "chance"
 STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -153,17 +154,17 @@ def _study_id(storage: RDBStorage, study: ProjectedStudy) -> int:
 
 
 def _ours(trials: Iterable[FrozenTrial], study: ProjectedStudy) -> tuple[dict[str, FrozenTrial], list[FrozenTrial]]:
-    """Optuna's trials by our ids, and those that carry an id of ours without being the picture of a row.
+    """Optuna's trials by our ids, and those that carry an id of ours without being the picture of a row as it is.
 
     Trials without such an id are somebody's own experiments and none of our business.
     """
-    rows = {trial.id for trial in study.trials}
-    by_id: defaultdict[str, list[FrozenTrial]] = defaultdict(list)
+    rows = {(trial.id, trial.chance) for trial in study.trials}
+    by_id: defaultdict[tuple[str, int], list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if TRIAL_ATTR in trial.user_attrs:
-            by_id[trial.user_attrs[TRIAL_ATTR]].append(trial)
-    shown = {key: found[0] for key, found in by_id.items() if key in rows}
-    strays = [trial for key, found in by_id.items() for trial in found if trial is not shown.get(key)]
+            by_id[trial.user_attrs[TRIAL_ATTR], trial.user_attrs.get(CHANCE_ATTR, 0)].append(trial)
+    shown = {key: found[0] for (key, chance), found in by_id.items() if (key, chance) in rows}
+    strays = [trial for (key, _), found in by_id.items() for trial in found if trial is not shown.get(key)]
     return shown, strays
 
 
@@ -184,6 +185,7 @@ def _target(study: ProjectedStudy, trial: ProjectedTrial) -> FrozenTrial:
             "ordinal": trial.ordinal,
             "origin": str(trial.origin),
             **({"diverged": True} if trial.diverged else {}),
+            **({CHANCE_ATTR: trial.chance} if trial.chance else {}),
         },
         intermediate_values=dict(trial.reports),
         constraints={"diverged": 1.0} if trial.diverged else None,

@@ -34,6 +34,8 @@ SCOPES = {
     "POST /v1/experiments/{experiment}/pause": "submit",
     "POST /v1/experiments/{experiment}/resume": "submit",
     "POST /v1/experiments/{experiment}/cancel": "submit",
+    "POST /v1/experiments/{experiment}/retry": "submit",
+    "GET /v1/experiments/{experiment}/failures": "read",
     "GET /v1/experiments/{experiment}/report": "read",
     "GET /v1/experiments/{experiment}/network": "read",
     "POST /v1/experiments/{experiment}/embeddings": "submit",
