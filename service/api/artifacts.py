@@ -11,6 +11,7 @@ from service.api.auth import WORKER, WORKER_OR_READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
 from service.domain.errors import NotFound
+from service.failpoints import reach
 from service.usecases.record_artifact import record_artifact
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["artifacts"])
@@ -48,7 +49,9 @@ async def upload_artifact(sha256: str, request: Request, response: Response, ser
         with services.artifacts.upload(sha256) as upload:
             async for chunk in _chunks(request):
                 await run_in_threadpool(upload.write, chunk)
+                reach("during-upload")
             stored = await run_in_threadpool(upload.finish)
+        reach("after-upload")
     # Repeated for a file that is there already: a crash may have come between the file and its row.
     await run_in_threadpool(record_artifact, services.store, stored.sha256, stored.size)
     return StoredArtifact(sha256=stored.sha256, size=stored.size)

@@ -22,6 +22,7 @@ from optuna.trial import TrialState as OptunaState
 from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy, ProjectedTrial
 from service.domain.states import TrialState
+from service.failpoints import reach
 from service.tuning.distributions import distributions, parameters
 
 logger = logging.getLogger(__name__)
@@ -214,6 +215,7 @@ def _update(storage: RDBStorage, shown: FrozenTrial, target: FrozenTrial) -> Non
         if shown.intermediate_values.get(step) != value:
             storage.set_trial_intermediate_value(trial_id, step, value)
     if target.state.is_finished():
+        reach("during-tell")
         storage.set_trial_state_values(trial_id, target.state, target.values)
 
 

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from service.domain.errors import Conflict, Draining
+from service.failpoints import reach
 from service.storage import Storage, tasks, workers
 from service.storage.tasks import LeasedTask
 
@@ -30,4 +31,7 @@ def lease_task(store: Storage, worker: UUID, request: UUID, lease_seconds: float
             raise Draining
         if tasks.count_leases(tx, worker) >= seen.slots:
             return None
-        return tasks.claim(tx, worker, request, lease_seconds)
+        lease = tasks.claim(tx, worker, request, lease_seconds)
+    if lease is not None:
+        reach("after-claim")
+    return lease
