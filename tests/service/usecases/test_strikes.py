@@ -72,3 +72,12 @@ def test_the_end_of_the_log_is_kept(lab: Lab, worker: UUID) -> None:
     crash(lab, lab.take(worker), log="\n".join(f"line {number}" for number in range(500)))
     kept = lab.value("SELECT log FROM attempt").splitlines()
     assert (len(kept), kept[0], kept[-1]) == (200, "line 300", "line 499")
+
+
+def test_a_failure_told_after_the_last_strike_changes_nothing(lab: Lab, worker: UUID) -> None:
+    for _ in range(STRIKES):
+        lease = lab.take(worker)
+        lab.expire(lease)
+        assert reap(lab) == 1
+    assert crash(lab, lease) is TaskState.FAILED
+    assert strikes(lab, lease.task) == STRIKES
