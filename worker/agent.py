@@ -193,7 +193,7 @@ class Agent:
     def _hand_in(self, lease: Lease, finished: Finished) -> None:
         outcome = finished.outcome
         if finished.checkpoint is not None:
-            outcome = outcome.model_copy(update={"checkpoint": self._client.upload(finished.checkpoint)})
+            outcome = outcome.model_copy(update={"checkpoint": self._client.upload(finished.checkpoint, lease)})
         self._client.result(lease, TaskResult(result=outcome))
 
     def _stopped(self, lease: Lease, control: Control, stop: Stopped) -> None:

@@ -28,6 +28,21 @@ def has_progressed(tx: Transaction, task: UUID, n: int) -> bool:
     return progressed
 
 
+def holds(tx: Transaction, task: UUID, n: int) -> bool:
+    """Whether an attempt may still write: its lease goes on, or ran out and nobody else has claimed the task."""
+    held: bool = tx.execute(
+        """
+        SELECT EXISTS (
+            SELECT FROM task t JOIN attempt a ON a.task_id = t.id AND a.n = t.attempt
+            WHERE t.id = :task AND t.attempt = :n
+              AND (t.state = 'leased' OR (t.state = 'ready' AND a.outcome = 'lost'))
+        )
+        """,
+        {"task": task, "n": n},
+    ).scalar_one()
+    return held
+
+
 def failed(tx: Transaction, experiment: UUID, limit: int, *, log: bool) -> tuple[FailedAttempt, ...]:
     """The attempts of an experiment's tasks that ended without a result and by no one's wish, newest first."""
     again = set(retries.retryable(tx, experiment))
