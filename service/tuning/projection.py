@@ -30,6 +30,11 @@ logger = logging.getLogger(__name__)
 SCHEMA = "optuna"
 TRIAL_ATTR = "stagetune_trial"
 CHANCE_ATTR = "chance"
+# As for our own tables: a stuck lock is an error that is tried again, and a silent peer is noticed.
+LIMITS = "-cstatement_timeout=30s -clock_timeout=10s -cidle_in_transaction_session_timeout=60s"
+CONNECTION = {
+    "application_name": "stagetune-optuna", "connect_timeout": 5, "keepalives_idle": 15, "tcp_user_timeout": 30_000,
+}  # fmt: skip
 STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -74,7 +79,8 @@ class StudyProjection:
             if self._storage is None:
                 with self._alone("tables"):
                     pool = {"pool_size": self._pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_pre_ping": True}
-                    connect = {"connect_timeout": 5, "application_name": "stagetune-optuna"}
+                    options = dict(parse_qsl(urlsplit(self._url).query))["options"]
+                    connect = {**CONNECTION, "options": f"{options} {LIMITS}"}
                     self._storage = RDBStorage(self._url, {**pool, "connect_args": connect})
 
     def sync(self, study: ProjectedStudy) -> None:
