@@ -40,8 +40,10 @@ from contract.experiments import (
     ExperimentPage,
     ExperimentState,
     ExperimentSummary,
+    Failures,
     PresetView,
     Report,
+    Retried,
     SearchView,
     TrialView,
     WorkerView,
@@ -220,6 +222,15 @@ class Client:
         """Remove an ended experiment for good; what another experiment stands on stays. Raises Conflict."""
         self._http.command("DELETE", f"/v1/experiments/{self.resolve(reference)}")
 
+    def retry(self, reference: UUID | str) -> Retried:
+        """Give what an experiment has failed at another chance, wherever it can still be used."""
+        return self._http.send("POST", f"/v1/experiments/{self.resolve(reference)}/retry", Retried)
+
+    def failures(self, reference: UUID | str, *, limit: int = 50, log: bool = False) -> Failures:
+        """Attempts that were lost or failed, newest first, with the last lines of their logs if asked to."""
+        query = {"limit": str(limit)} | ({"log": "true"} if log else {})
+        return self._http.send("GET", f"/v1/experiments/{self.resolve(reference)}/failures", Failures, query=query)
+
     def search(self, search_id: UUID) -> SearchView:
         """A stage search."""
         return self._http.send("GET", f"/v1/searches/{search_id}", SearchView)
@@ -257,6 +268,14 @@ class Client:
     def workers(self) -> list[WorkerView]:
         """Workers and what they hold."""
         return self._http.send("GET", "/v1/workers", list[WorkerView])
+
+    def drain(self, worker: UUID | str) -> WorkerView:
+        """Let a worker, given by id, the start of one or a name that no other has, hand back its tasks and leave."""
+        return self._http.send("POST", f"/v1/workers/{self._worker(worker)}/drain", WorkerView)
+
+    def undrain(self, worker: UUID | str) -> WorkerView:
+        """Let a worker that was to leave work on, if it is still there."""
+        return self._http.send("POST", f"/v1/workers/{self._worker(worker)}/undrain", WorkerView)
 
     def datasets(self) -> list[DatasetView]:
         """Data sets that can be submitted against."""
@@ -312,6 +331,21 @@ class Client:
 
     def _control(self, reference: UUID | str, verb: str) -> Experiment:
         return self._http.send("POST", f"/v1/experiments/{self.resolve(reference)}/{verb}", Experiment)
+
+    def _worker(self, reference: UUID | str) -> UUID:
+        if isinstance(reference, UUID):
+            return reference
+        wanted = reference.strip()
+        known = self.workers()
+        # Workers of one name come and go: those that are there are meant.
+        named = [item for item in known if item.name == wanted and item.state != "offline"]
+        matches = named or [item for item in known if wanted and str(item.id).startswith(wanted.lower())]
+        if not matches:
+            raise _unknown(f"no worker is called {wanted!r}, and no id starts so; `stagetune workers` shows them")
+        if len(matches) > 1:
+            several = ", ".join(f"{str(item.id)[:13]} ({item.name})" for item in matches[:5])
+            raise BadUsage(f"{wanted!r} may mean {len(matches)} workers: {several}")
+        return matches[0].id
 
     def _body(self, source: Source) -> Body:
         found = read_source(source)

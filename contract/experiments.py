@@ -8,6 +8,7 @@ from pydantic import Field
 
 from contract.base import Lenient
 from contract.submission import BudgetRule, Learning, Point, Start
+from contract.tasks import FailureReason, TaskKind
 
 ExperimentState = Literal["running", "paused", "cancelled", "finished", "failed"]
 SearchState = Literal["waiting", "open", "decided", "dead", "infeasible", "cancelled"]
@@ -87,6 +88,40 @@ class TrialView(Lenient):
     training_seconds: float | None
     reports: list[tuple[float, float]] = Field(description="epoch, validation accuracy")
     failure: str | None
+
+
+class FailedAttempt(Lenient):
+    """A lease of a task that ended without a result and by no one's wish."""
+
+    task: UUID
+    attempt: int
+    kind: TaskKind
+    label: str
+    search: UUID
+    worker: str
+    reason: FailureReason
+    message: str
+    started_at: datetime
+    ended_at: datetime
+    seconds: float | None
+    task_state: Literal["ready", "leased", "done", "failed", "cancelled"] = Field(description="of the task now")
+    retryable: bool = Field(description="the task has failed, and a retry gives it another chance")
+    log: str | None = Field(None, description="the last lines, at most 200, where they were asked for")
+
+
+class Failures(Lenient):
+    """What went wrong in an experiment, newest first."""
+
+    items: list[FailedAttempt]
+    total: int = Field(description="failed attempts in all")
+    retryable: int = Field(description="failed tasks that a retry gives another chance")
+
+
+class Retried(Lenient):
+    """What a retry has set going."""
+
+    tasks: int = Field(description="failed tasks that get another chance")
+    searches: int = Field(description="dead searches that are open again")
 
 
 class Interval(Lenient):

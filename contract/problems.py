@@ -18,6 +18,7 @@ ProblemType = Literal[
     "conflict",  # 409: the state of the thing does not allow it
     "too-many-experiments",  # 409: as many are open as the server takes
     "lease-lost",  # 409: the attempt was superseded; stop working on it
+    "draining",  # 409: the worker gets no more tasks and may leave
     "result-conflict",  # 422: another result was already accepted for this attempt
     "digest-mismatch",  # 422: the bytes are not what their name says
     "invalid-artifact",  # 422: not a checkpoint this service accepts

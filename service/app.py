@@ -16,7 +16,19 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from contract.problems import Problem
-from service.api import access, artifacts, catalogue, dashboard, events, experiments, health, networks, problems, worker
+from service.api import (
+    access,
+    artifacts,
+    catalogue,
+    dashboard,
+    events,
+    experiments,
+    fleet,
+    health,
+    networks,
+    problems,
+    worker,
+)
 from service.api.bell import Bell
 from service.api.documents import MAX_BYTES
 from service.api.guard import Guard
@@ -82,7 +94,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.start_failure = None
     describe(app)
     problems.install(app)
-    for room in (health, access, experiments, networks, events, catalogue, worker, artifacts):
+    for room in (health, access, experiments, networks, events, catalogue, fleet, worker, artifacts):
         app.include_router(room.router)
     add_pages(app)
     if settings.dashboard:

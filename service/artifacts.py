@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import struct
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ ITEM_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
     "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
 }  # fmt: skip
+# No room: of the disk, of a quota, of a limit on this process. No folder to write to: read-only, not ours, gone.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FOLDER = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -109,7 +113,10 @@ class ArtifactStore:
 
     def trouble(self) -> str | None:
         """Why nothing can be stored at the moment, or None."""
-        if not os.access(self._incoming, os.W_OK):
+        try:
+            # Tried, not asked for: what root may do in principle it cannot do everywhere.
+            tempfile.TemporaryFile(dir=self._incoming).close()
+        except OSError:
             return "the artifact folder cannot be written to"
         free = shutil.disk_usage(self.root).free
         return f"only {free // 1024**2} MiB are free for artifacts" if free < MIN_FREE_BYTES else None
@@ -171,8 +178,10 @@ def _storage_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise StorageFull("the server cannot store artifacts: no space left or read-only") from error
+        if error.errno in _NO_ROOM:
+            raise StorageFull from error
+        if error.errno in _NO_FOLDER:
+            raise StorageFull("the server's artifact folder cannot be written to") from error
         raise
 
 

@@ -31,9 +31,12 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs a database carries the mark `postgres`, so that it can be run against another server."""
+    """Whatever needs a database carries the mark `postgres`, so that it can be run against another server.
+
+    Tests that kill processes are about our processes: once is enough.
+    """
     for item in items:
-        if "postgres" in getattr(item, "fixturenames", ()):
+        if "postgres" in getattr(item, "fixturenames", ()) and item.get_closest_marker("chaos") is None:
             item.add_marker(pytest.mark.postgres)
 
 

@@ -119,8 +119,12 @@ def _against_optuna(database_url: str) -> Iterator[str]:
     states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "cancelled": "FAIL", "running": "RUNNING"}
     for name, trials in ours.items():
         study = optuna.load_study(study_name=name, storage=studies_url(database_url))
-        shown = {trial.user_attrs.get("stagetune_trial"): trial for trial in study.get_trials(deepcopy=False)}
-        if len(shown) != len(study.get_trials(deepcopy=False)) or set(shown) != set(trials):
+        # A trial that was tried anew has a picture for every chance; those before the last have failed.
+        pictures = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.user_attrs.get("chance", 0))
+        shown = {trial.user_attrs.get("stagetune_trial"): trial for trial in pictures}
+        past = [trial for trial in pictures if trial is not shown[trial.user_attrs.get("stagetune_trial")]]
+        chances = sum(trial.user_attrs.get("chance", 0) for trial in shown.values())
+        if len(past) > chances or any(trial.state.name != "FAIL" for trial in past) or set(shown) != set(trials):
             yield f"study {name} shows {len(study.trials)} trials, we have {len(trials)}"
             continue
         for identifier, (state, value) in trials.items():

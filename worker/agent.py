@@ -145,6 +145,9 @@ class Agent:
         if refusal.code == "not-found":
             # The server forgot this worker, after a restored backup for instance.
             self._client.register(self._id, self._registration)
+        elif refusal.code == "draining":
+            log.info("draining: the server gives this worker no more tasks")
+            self._draining = True
         elif refusal.code != "conflict":
             # A conflict needs nothing: the lease of this request ended while its answer was lost.
             raise refusal
@@ -190,7 +193,7 @@ class Agent:
     def _hand_in(self, lease: Lease, finished: Finished) -> None:
         outcome = finished.outcome
         if finished.checkpoint is not None:
-            outcome = outcome.model_copy(update={"checkpoint": self._client.upload(finished.checkpoint)})
+            outcome = outcome.model_copy(update={"checkpoint": self._client.upload(finished.checkpoint, lease)})
         self._client.result(lease, TaskResult(result=outcome))
 
     def _stopped(self, lease: Lease, control: Control, stop: Stopped) -> None:

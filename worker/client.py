@@ -118,10 +118,11 @@ class ServerClient:
         """Hand the task back unfinished; it costs no strike."""
         self._call("POST", f"{_attempt(lease)}/release", patience=patience)
 
-    def upload(self, content: bytes) -> Digest:
-        """Store an artifact under its SHA-256 unless the server has it already."""
+    def upload(self, content: bytes, lease: Lease | None = None) -> Digest:
+        """Store an artifact, of an attempt or by itself, under its SHA-256 unless the server has it already."""
         digest = hashlib.sha256(content).hexdigest()
-        path = f"/v1/worker/artifacts/{digest}"
+        fence = f"?task={lease.task}&attempt={lease.attempt}" if lease is not None else ""
+        path = f"/v1/worker/artifacts/{digest}{fence}"
         return _read(StoredArtifact, self._call("PUT", path, content=content, timeout=300.0)).sha256
 
     def download(self, digest: Digest, target: Path) -> None:

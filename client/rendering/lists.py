@@ -9,7 +9,7 @@ from rich.text import Text
 
 from client.console import plain
 from client.rendering.text import NOTHING, amount, duration, moment, plural, short
-from contract.experiments import DatasetView, Experiment, ExperimentSummary, WorkerView
+from contract.experiments import DatasetView, Experiment, ExperimentSummary, FailedAttempt, WorkerView
 from contract.plans import Plan
 
 T = TypeVar("T")
@@ -157,6 +157,17 @@ def workers_table(workers: Sequence[WorkerView]) -> Table:
         made.add_row(
             plain(worker.name), plain(worker.device), state(worker.state), str(worker.leases), str(worker.slots),
             moment(worker.last_seen_at), plain(", ".join(worker.datasets) or NOTHING),
+        )  # fmt: skip
+    return made
+
+
+def failures_table(failures: Sequence[FailedAttempt]) -> Table:
+    """Failed attempts, and what became of their tasks."""
+    made = table("when", "task", "attempt", "worker", "reason", "what happened", "task now", right=("attempt",))
+    for item in failures:
+        made.add_row(
+            moment(item.ended_at), plain(item.label), str(item.attempt), plain(item.worker), item.reason,
+            plain((item.message.strip().splitlines() or [NOTHING])[0]), state(item.task_state),
         )  # fmt: skip
     return made
 

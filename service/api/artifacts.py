@@ -1,8 +1,10 @@
 """Checkpoints in and out, named by content."""
 
 from collections.abc import AsyncIterator
+from typing import Annotated
+from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
@@ -10,7 +12,9 @@ from contract.tasks import StoredArtifact
 from service.api.auth import WORKER, WORKER_OR_READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
-from service.domain.errors import NotFound
+from service.domain.errors import Fault, InvalidRequest, NotFound
+from service.failpoints import reach
+from service.usecases.check_attempt import check_attempt
 from service.usecases.record_artifact import record_artifact
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["artifacts"])
@@ -26,7 +30,7 @@ _CHUNK = 1024**2
     max_body_size=_NO_LIMIT,
     responses={
         200: {"model": StoredArtifact, "description": "The server had it already"},
-        **responses("digest-mismatch", "invalid-artifact", "body-too-large", "storage-full"),
+        **responses("lease-lost", "not-found", "digest-mismatch", "invalid-artifact", "body-too-large", "storage-full"),
     },
     status_code=201,
     openapi_extra={
@@ -36,8 +40,20 @@ _CHUNK = 1024**2
         }
     },
 )
-async def upload_artifact(sha256: str, request: Request, response: Response, services: Served) -> StoredArtifact:
+async def upload_artifact(
+    sha256: str,
+    request: Request,
+    response: Response,
+    services: Served,
+    task: Annotated[UUID | None, Query(description="whose attempt sends it")] = None,
+    attempt: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="refused once it is superseded")] = None,
+) -> StoredArtifact:
     """Store a safetensors checkpoint; it appears only when its bytes have been verified and are durable."""
+    if (task is None) != (attempt is None):
+        raise InvalidRequest(faults=[Fault("attempt" if attempt is None else "task", "task and attempt go together")])
+    if task is not None and attempt is not None:
+        # Before the body: a superseded worker need not send it.
+        await run_in_threadpool(check_attempt, services.store, task, attempt)
     stored = services.artifacts.find(sha256)
     if stored is not None:
         # Read to its end, so that the client is not cut off while it still sends.
@@ -48,7 +64,9 @@ async def upload_artifact(sha256: str, request: Request, response: Response, ser
         with services.artifacts.upload(sha256) as upload:
             async for chunk in _chunks(request):
                 await run_in_threadpool(upload.write, chunk)
+                reach("during-upload")
             stored = await run_in_threadpool(upload.finish)
+        reach("after-upload")
     # Repeated for a file that is there already: a crash may have come between the file and its row.
     await run_in_threadpool(record_artifact, services.store, stored.sha256, stored.size)
     return StoredArtifact(sha256=stored.sha256, size=stored.size)

@@ -11,7 +11,9 @@ from contract.experiments import (
     Experiment,
     ExperimentPage,
     ExperimentState,
+    Failures,
     Report,
+    Retried,
     SearchView,
     TrialView,
 )
@@ -25,8 +27,10 @@ from service.domain.experiment import ExperimentSpec
 from service.usecases import control_experiment, look_up
 from service.usecases.build_report import build_report
 from service.usecases.find_dataset import find_dataset
+from service.usecases.list_failures import list_failures
 from service.usecases.plan_submission import plan_submission
 from service.usecases.purge_experiment import purge_experiment
+from service.usecases.retry_experiment import retry_experiment
 from service.usecases.submit_experiment import submit_experiment
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["experiments"])
@@ -137,6 +141,25 @@ def purge(experiment: UUID, services: Served) -> None:
     """Remove an ended experiment for good; what other experiments stand on stays."""
     purge_experiment(services.store, experiment)
     services.changed()
+
+
+@router.post("/experiments/{experiment}/retry", dependencies=[SUBMIT], responses=responses("not-found", "conflict"))
+def retry(experiment: UUID, services: Served) -> Retried:
+    """Give its failed tasks another chance, wherever the search they belong to can still use it."""
+    retried = retry_experiment(services.store, experiment)
+    services.changed()
+    return Retried.model_validate(retried)
+
+
+@router.get("/experiments/{experiment}/failures", dependencies=[READ], responses=responses("not-found"))
+def show_failures(
+    experiment: UUID,
+    services: Served,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+    log: Annotated[bool, Query(description="with the last log lines of each")] = False,
+) -> Failures:
+    """Attempts that were lost or failed, newest first: which worker, why, and what its log said."""
+    return Failures.model_validate(list_failures(services.store, experiment, limit, log=log))
 
 
 @router.get("/experiments/{experiment}/report", dependencies=[READ], responses=responses("not-found"))

@@ -5,6 +5,7 @@ import importlib.metadata
 from fastapi import APIRouter, Response
 
 from contract.access import Readiness, Version
+from service.api.problems import RETRY_SECONDS
 from service.api.services import Served
 from service.domain.errors import StagetuneError
 from service.usecases.check_readiness import check_readiness, database_version
@@ -24,7 +25,9 @@ def check_ready(response: Response, services: Served) -> Readiness:
     checks = check_readiness(services.store, services.settings.reaper_seconds)
     checks["artifacts"] = services.artifacts.trouble() or "ok"
     ready = all(state == "ok" for state in checks.values())
-    response.status_code = 200 if ready else 503
+    if not ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = str(RETRY_SECONDS)
     return Readiness(ready=ready, checks=checks)
 
 

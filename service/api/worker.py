@@ -83,7 +83,7 @@ def depart(worker: UUID, services: Served) -> None:
     response_model=Lease,
     responses={
         204: {"description": "Nothing to do within `wait_seconds`"},
-        **responses("not-found", "conflict", "too-many-requests"),
+        **responses("not-found", "conflict", "draining", "too-many-requests"),
     },
 )
 async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease | Response:

@@ -95,6 +95,12 @@ class LeaseLost(StagetuneError):
     code = "lease-lost"
 
 
+class Draining(StagetuneError):
+    """The worker is being drained: it gets no more tasks and may leave."""
+
+    code = "draining"
+
+
 class ResultConflict(StagetuneError):
     """Another result was already accepted for this attempt."""
 

@@ -7,6 +7,8 @@ from service.domain.states import TaskState
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
+LOG_LINES = 200
+LOG_BYTES = 32 * 1024
 
 
 class FailureReason(StrEnum):
@@ -41,10 +43,11 @@ class Verdict:
     backoff_seconds: float = 0.0
 
 
-def judge(reason: FailureReason, strikes: int, max_strikes: int) -> Verdict:
+def judge(reason: FailureReason, strikes: int, max_strikes: int, *, progressed: bool = False) -> Verdict:
     """What a failure means for a task that carries ``strikes``.
 
-    Stops, preemptions and outages of the server are no strikes. ``max_strikes`` in a row make a dead letter.
+    Stops, preemptions and outages of the server are no strikes, nor is an attempt that ``progressed``: it left a
+    checkpoint further on than all before it, and ends their row. ``max_strikes`` in a row make a dead letter.
     """
     if reason is FailureReason.CANCELLED:
         return Verdict(TaskState.CANCELLED, strikes)
@@ -52,11 +55,11 @@ def judge(reason: FailureReason, strikes: int, max_strikes: int) -> Verdict:
         return Verdict(TaskState.FAILED, strikes)
     if reason is FailureReason.PREEMPTED:
         return Verdict(TaskState.READY, strikes)
-    strikes += 1
+    strikes = 0 if progressed else strikes + 1
     if strikes >= max_strikes:
         return Verdict(TaskState.FAILED, strikes)
-    # A lost lease has rested already until it expired.
-    return Verdict(TaskState.READY, strikes, 0.0 if reason is FailureReason.LOST else backoff_seconds(strikes))
+    # A lost lease has rested already until it expired; whatever crashed rests, even where it got on.
+    return Verdict(TaskState.READY, strikes, 0.0 if reason is FailureReason.LOST else backoff_seconds(max(strikes, 1)))
 
 
 def backoff_seconds(strikes: int) -> float:
@@ -64,3 +67,9 @@ def backoff_seconds(strikes: int) -> float:
     if strikes < 1:
         return 0.0
     return min(FIRST_BACKOFF_SECONDS * 2.0 ** min(strikes - 1, 30), LONGEST_BACKOFF_SECONDS)
+
+
+def last_lines(log: str) -> str:
+    """The end of a log, where the cause stands: at most ``LOG_LINES`` lines and ``LOG_BYTES`` bytes of UTF-8."""
+    kept = "\n".join(log.splitlines()[-LOG_LINES:])
+    return kept.encode()[-LOG_BYTES:].decode(errors="ignore")

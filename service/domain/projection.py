@@ -13,7 +13,8 @@ class ProjectedTrial:
     """A trial as Optuna shall have it; ``id`` is ours and finds it again.
 
     ``value`` is the validation accuracy that enters the model: the last one of a pruned trial, chance of a diverged
-    one, None without any. ``reports`` are (step, validation accuracy).
+    one, None without any. ``reports`` are (step, validation accuracy). ``chance`` counts how often a failed trial was
+    tried anew: each has a picture of its own, since Optuna lets nobody take up a finished trial.
     """
 
     id: str
@@ -26,6 +27,7 @@ class ProjectedTrial:
     diverged: bool
     suggested_at: datetime
     finished_at: datetime | None
+    chance: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,35 @@ class TrialView:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedAttempt:
+    """An attempt that was lost or failed; ``retryable``: its task has failed and would get another chance."""
+
+    task: UUID
+    attempt: int
+    kind: str
+    label: str
+    search: UUID
+    worker: str
+    reason: str
+    message: str
+    started_at: datetime
+    ended_at: datetime
+    seconds: float | None
+    task_state: str
+    retryable: bool
+    log: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The newest failed attempts, how many there are in all, and how many tasks would get another chance."""
+
+    items: tuple[FailedAttempt, ...]
+    total: int
+    retryable: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerView:
     """A worker and what it holds."""
 

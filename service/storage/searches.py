@@ -355,7 +355,7 @@ def wanting_trials(tx: Transaction, alive_seconds: float) -> list[OpenRow]:
           ))
           AND EXISTS (
               SELECT FROM worker_dataset d JOIN worker w ON w.id = d.worker_id
-              WHERE d.digest = s.dataset_digest AND w.departed_at IS NULL
+              WHERE d.digest = s.dataset_digest AND w.departed_at IS NULL AND w.draining_at IS NULL
                 AND w.last_seen_at > now() - make_interval(secs => :alive)
           )
         ORDER BY s.opened_at, s.id

@@ -125,6 +125,7 @@ trial = Table(
     Column("diverged", Boolean, nullable=False, server_default="false"),
     Column("failure", Text),
     Column("projected", Text, comment="the state that Optuna's tables show"),
+    Column("chance", Integer, nullable=False, server_default="0", comment="how often it was given another one"),
     moment("suggested_at", nullable=False),
     moment("finished_at"),
     UniqueConstraint("search_id", "ordinal"),
@@ -156,6 +157,7 @@ worker = Table(
     moment("registered_at", nullable=False),
     moment("last_seen_at", nullable=False),
     moment("departed_at"),
+    moment("draining_at"),
     Column("token_id", UUID, ForeignKey(token.c.id), comment="that announced it; nobody else speaks for it"),
     CheckConstraint("slots BETWEEN 1 AND 256", name="slots"),
 )
@@ -260,9 +262,12 @@ attempt = Table(
     Column("message", Text),
     Column("log", Text),
     Column("seconds", Double),
+    Column("secured", Double, comment="share of the task that its newest checkpoint keeps"),
     UniqueConstraint("worker_id", "request_id"),
     one_of("outcome", AttemptOutcome),
     CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+    fraction("secured"),
+    Index("ix_attempt_unfinished", "task_id", postgresql_where=text("outcome IN ('lost', 'failed')")),
 )
 
 result = Table(

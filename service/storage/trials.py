@@ -33,6 +33,7 @@ class TrialRow:
     diverged: bool
     suggested_at: datetime
     finished_at: datetime | None
+    chance: int = 0
 
     def past(self) -> PastTrial:
         return PastTrial(self.ordinal, self.point, self.origin, self.state, self.value)
@@ -85,6 +86,7 @@ def of_searches(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[
                 diverged=row.diverged,
                 suggested_at=row.suggested_at,
                 finished_at=row.finished_at,
+                chance=row.chance,
             )
         )
     return found
@@ -161,6 +163,7 @@ def for_projection(tx: Transaction, search: UUID) -> list[ProjectedTrial]:
             diverged=row.diverged,
             suggested_at=row.suggested_at,
             finished_at=row.finished_at,
+            chance=row.chance,
         )
         for row in of_search(tx, search)
     ]

@@ -35,6 +35,14 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A worker as it asks: how many tasks it may hold, none after its goodbye, and whether it drains."""
+
+    slots: int
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """A data set, by content, and how many live workers hold it."""
 
@@ -124,24 +132,33 @@ def hold(tx: Transaction, worker_id: UUID, datasets: Sequence[Dataset]) -> None:
         )
 
 
-def see(tx: Transaction, worker_id: UUID) -> int:
-    """Note that a worker is alive, keep its other requests waiting, and return its slots: none after its goodbye."""
+def see(tx: Transaction, worker_id: UUID) -> Seen:
+    """Note that a worker is alive, and keep its other requests waiting."""
     row = tx.execute(
         "UPDATE worker SET last_seen_at = now() WHERE id = :id"
-        " RETURNING CASE WHEN departed_at IS NULL THEN slots ELSE 0 END AS slots",
+        " RETURNING CASE WHEN departed_at IS NULL THEN slots ELSE 0 END AS slots, draining_at IS NOT NULL AS draining",
         {"id": worker_id},
     ).one_or_none()
     if row is None:
         raise NotFound(f"there is no worker {worker_id}; register it first")
-    return int(row.slots)
+    return Seen(row.slots, row.draining)
 
 
-def see_owner(tx: Transaction, task: UUID, attempt: int) -> None:
-    """Note that the worker of an attempt is alive."""
-    tx.execute(
+def see_owner(tx: Transaction, task: UUID, attempt: int) -> bool:
+    """Note that the worker of an attempt is alive; whether it drains."""
+    draining = tx.execute(
         "UPDATE worker SET last_seen_at = now() FROM attempt a"
-        " WHERE a.task_id = :task AND a.n = :attempt AND worker.id = a.worker_id",
+        " WHERE a.task_id = :task AND a.n = :attempt AND worker.id = a.worker_id RETURNING draining_at IS NOT NULL",
         {"task": task, "attempt": attempt},
+    ).scalar_one_or_none()
+    return bool(draining)
+
+
+def drain(tx: Transaction, worker_id: UUID, *, draining: bool) -> None:
+    """Let a worker drain, or no more; an unknown one stays unknown."""
+    tx.execute(
+        "UPDATE worker SET draining_at = CASE WHEN :draining THEN coalesce(draining_at, now()) END WHERE id = :id",
+        {"id": worker_id, "draining": draining},
     )
 
 
@@ -151,11 +168,12 @@ def depart(tx: Transaction, worker_id: UUID) -> None:
 
 
 def fleet(tx: Transaction, alive_seconds: float) -> Fleet:
-    """The workers seen within ``alive_seconds``."""
+    """The workers seen within ``alive_seconds``, but for those that drain: they take no more tasks."""
     row = tx.execute(
         """
         SELECT count(*) AS workers, coalesce(sum(slots), 0) AS slots FROM worker
-        WHERE departed_at IS NULL AND last_seen_at > now() - make_interval(secs => :alive)
+        WHERE departed_at IS NULL AND draining_at IS NULL
+          AND last_seen_at > now() - make_interval(secs => :alive)
         """,
         {"alive": alive_seconds},
     ).one()
@@ -167,7 +185,8 @@ def holders(tx: Transaction, alive_seconds: float, digest: str) -> int:
     held: int = tx.execute(
         """
         SELECT count(DISTINCT w.id) FROM worker_dataset d JOIN worker w ON w.id = d.worker_id
-        WHERE d.digest = :digest AND w.departed_at IS NULL AND w.last_seen_at > now() - make_interval(secs => :alive)
+        WHERE d.digest = :digest AND w.departed_at IS NULL AND w.draining_at IS NULL
+          AND w.last_seen_at > now() - make_interval(secs => :alive)
         """,
         {"digest": digest, "alive": alive_seconds},
     ).scalar_one()
@@ -193,15 +212,27 @@ def holdings(tx: Transaction, alive_seconds: float, name: str | None = None) -> 
 
 def views(tx: Transaction, alive_seconds: float) -> tuple[WorkerView, ...]:
     """All workers seen within a day, those seen last first."""
+    return _views(tx, alive_seconds, "w.last_seen_at > now() - interval '1 day'")
+
+
+def view(tx: Transaction, worker_id: UUID, alive_seconds: float) -> WorkerView:
+    """One worker. Raises NotFound."""
+    found = _views(tx, alive_seconds, "w.id = :id", id=worker_id)
+    if not found:
+        raise NotFound(f"there is no worker {worker_id}")
+    return found[0]
+
+
+def _views(tx: Transaction, alive_seconds: float, which: str, **parameters: object) -> tuple[WorkerView, ...]:
     rows = tx.execute(
-        """
+        f"""
         SELECT w.*, w.departed_at IS NULL AND w.last_seen_at > now() - make_interval(secs => :alive) AS online,
                (SELECT count(*) FROM task WHERE worker_id = w.id AND state = 'leased') AS leases,
                ARRAY(SELECT name FROM worker_dataset WHERE worker_id = w.id ORDER BY name) AS datasets
-        FROM worker w WHERE w.last_seen_at > now() - interval '1 day'
+        FROM worker w WHERE {which}
         ORDER BY online DESC, w.last_seen_at DESC, w.id
         """,
-        {"alive": alive_seconds},
+        {"alive": alive_seconds, **parameters},
     )
     return tuple(
         WorkerView(
@@ -209,7 +240,7 @@ def views(tx: Transaction, alive_seconds: float) -> tuple[WorkerView, ...]:
             name=row.name,
             device=row.device,
             slots=row.slots,
-            state="online" if row.online else "offline",
+            state=("draining" if row.draining_at else "online") if row.online else "offline",
             registered_at=row.registered_at,
             last_seen_at=row.last_seen_at,
             leases=row.leases,

@@ -22,12 +22,19 @@ from optuna.trial import TrialState as OptunaState
 from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy, ProjectedTrial
 from service.domain.states import TrialState
+from service.failpoints import reach
 from service.tuning.distributions import distributions, parameters
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = "optuna"
 TRIAL_ATTR = "stagetune_trial"
+CHANCE_ATTR = "chance"
+# As for our own tables: a stuck lock is an error that is tried again, and a silent peer is noticed.
+LIMITS = "-cstatement_timeout=30s -clock_timeout=10s -cidle_in_transaction_session_timeout=60s"
+CONNECTION = {
+    "application_name": "stagetune-optuna", "connect_timeout": 5, "keepalives_idle": 15, "tcp_user_timeout": 30_000,
+}  # fmt: skip
 STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -72,7 +79,8 @@ class StudyProjection:
             if self._storage is None:
                 with self._alone("tables"):
                     pool = {"pool_size": self._pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_pre_ping": True}
-                    connect = {"connect_timeout": 5, "application_name": "stagetune-optuna"}
+                    options = dict(parse_qsl(urlsplit(self._url).query))["options"]
+                    connect = {**CONNECTION, "options": f"{options} {LIMITS}"}
                     self._storage = RDBStorage(self._url, {**pool, "connect_args": connect})
 
     def sync(self, study: ProjectedStudy) -> None:
@@ -159,17 +167,17 @@ def _study_id(storage: RDBStorage, study: ProjectedStudy) -> int:
 
 
 def _ours(trials: Iterable[FrozenTrial], study: ProjectedStudy) -> tuple[dict[str, FrozenTrial], list[FrozenTrial]]:
-    """Optuna's trials by our ids, and those that carry an id of ours without being the picture of a row.
+    """Optuna's trials by our ids, and those that carry an id of ours without being the picture of a row as it is.
 
     Trials without such an id are somebody's own experiments and none of our business.
     """
-    rows = {trial.id for trial in study.trials}
-    by_id: defaultdict[str, list[FrozenTrial]] = defaultdict(list)
+    rows = {(trial.id, trial.chance) for trial in study.trials}
+    by_id: defaultdict[tuple[str, int], list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if TRIAL_ATTR in trial.user_attrs:
-            by_id[trial.user_attrs[TRIAL_ATTR]].append(trial)
-    shown = {key: found[0] for key, found in by_id.items() if key in rows}
-    strays = [trial for key, found in by_id.items() for trial in found if trial is not shown.get(key)]
+            by_id[trial.user_attrs[TRIAL_ATTR], trial.user_attrs.get(CHANCE_ATTR, 0)].append(trial)
+    shown = {key: found[0] for (key, chance), found in by_id.items() if (key, chance) in rows}
+    strays = [trial for (key, _), found in by_id.items() for trial in found if trial is not shown.get(key)]
     return shown, strays
 
 
@@ -190,6 +198,7 @@ def _target(study: ProjectedStudy, trial: ProjectedTrial) -> FrozenTrial:
             "ordinal": trial.ordinal,
             "origin": str(trial.origin),
             **({"diverged": True} if trial.diverged else {}),
+            **({CHANCE_ATTR: trial.chance} if trial.chance else {}),
         },
         intermediate_values=dict(trial.reports),
         constraints={"diverged": 1.0} if trial.diverged else None,
@@ -218,6 +227,7 @@ def _update(storage: RDBStorage, shown: FrozenTrial, target: FrozenTrial) -> Non
         if shown.intermediate_values.get(step) != value:
             storage.set_trial_intermediate_value(trial_id, step, value)
     if target.state.is_finished():
+        reach("during-tell")
         storage.set_trial_state_values(trial_id, target.state, target.values)
 
 

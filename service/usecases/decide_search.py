@@ -9,6 +9,7 @@ from service.domain.identity import confirmation_seeds
 from service.domain.schemes import widen
 from service.domain.search import Progress, Step, decide
 from service.domain.states import SearchState, TaskState
+from service.failpoints import reach
 from service.storage import Transaction, confirmations, results, searches, trials
 from service.storage.confirmations import ConfirmationRow
 from service.storage.searches import SearchRow
@@ -90,6 +91,7 @@ def decide_open_search(tx: Transaction, search: SearchRow, past: Past) -> Move:
             chosen = rows[decision.incumbent]
             if not searches.end(tx, search.id, SearchState.DECIDED, chosen.id):
                 return _moved(tx, search)
+            reach("before-decision-commit")
             told = (News(search.id, "search-decided", {"accuracy": chosen.value, "ordinal": chosen.ordinal}),)
             return Move(replace(search, state=SearchState.DECIDED, incumbent_id=chosen.id), news=told)
 

@@ -1,8 +1,8 @@
 """What an attempt without a result means for its task and trial; shared by failures told and leases lost."""
 
-from service.domain.leasing import FailureReason, Verdict, judge
+from service.domain.leasing import FailureReason, Verdict, judge, last_lines
 from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
-from service.storage import Transaction, tasks, trials
+from service.storage import Transaction, attempts, tasks, trials
 from service.storage.tasks import TaskRow
 from service.usecases.announce_news import News, announce_news
 from service.usecases.end_search import end_infeasible
@@ -19,7 +19,7 @@ def end_attempt(
     seconds: float | None = None,
 ) -> Verdict | None:
     """Apply the domain's verdict on a locked task's current attempt; None when the attempt no longer has the task."""
-    verdict = judge(reason, task.strikes, max_strikes)
+    verdict = judge(reason, task.strikes, max_strikes, progressed=attempts.has_progressed(tx, task.id, task.attempt))
     failure = f"{reason}: {message}" if message else str(reason)
     if verdict.state is TaskState.READY:
         applied = tasks.make_ready(tx, task.id, task.attempt, verdict.strikes, verdict.backoff_seconds)
@@ -28,7 +28,8 @@ def end_attempt(
     if not applied:
         return None
     outcome = AttemptOutcome.LOST if reason is FailureReason.LOST else AttemptOutcome.FAILED
-    tasks.end_attempt(tx, task.id, task.attempt, outcome, reason=reason, message=message, log=log, seconds=seconds)
+    kept = last_lines(log)
+    tasks.end_attempt(tx, task.id, task.attempt, outcome, reason=reason, message=message, log=kept, seconds=seconds)
     if task.trial_id is not None and verdict.state is not TaskState.READY:
         ended = TrialState.FAILED if verdict.state is TaskState.FAILED else TrialState.CANCELLED
         trials.finish(tx, task.trial_id, ended, failure=failure)

@@ -8,6 +8,7 @@ from service.domain.errors import DatabaseUnavailable
 from service.domain.notation import write
 from service.domain.projection import ProjectedStudy
 from service.domain.schemes import shown_space
+from service.failpoints import reach
 from service.storage import Storage, searches, trials
 
 BATCH = 100
@@ -38,6 +39,7 @@ def _project(store: Storage, search_id: UUID, show: Callable[[ProjectedStudy], o
     with store.reading() as tx:
         search = searches.get(tx, search_id)
         projected = tuple(trials.for_projection(tx, search_id))
+    reach("before-tell")
     show(
         ProjectedStudy(
             name=search.name,
@@ -53,5 +55,6 @@ def _project(store: Storage, search_id: UUID, show: Callable[[ProjectedStudy], o
             },
         )
     )
+    reach("after-tell")
     with store.transaction() as tx:
         trials.mark_projected(tx, search_id, projected)

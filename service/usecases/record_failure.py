@@ -47,8 +47,8 @@ def record_failure(
             raise LeaseLost
         if told.outcome is AttemptOutcome.FAILED or row.state is TaskState.CANCELLED:
             return FailureAccepted(task, attempt, row.state)
-        if told.outcome is AttemptOutcome.LOST and row.state is TaskState.READY:
-            # The strike is counted already, and the task rests or waits for a worker as it should.
+        if told.outcome is AttemptOutcome.LOST and row.state in (TaskState.READY, TaskState.FAILED):
+            # The strike is counted already: the task waits for a worker as it should, or is a dead letter.
             return FailureAccepted(task, attempt, row.state)
         verdict = end_attempt(tx, row, reason, max_strikes, message=message, log=log, seconds=seconds)
         if verdict is None:

@@ -9,6 +9,7 @@ from service.domain.errors import InvalidArtifact, InvalidRequest, LeaseLost, Re
 from service.domain.identity import digest
 from service.domain.range_test import bounded, learning_rates
 from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
+from service.failpoints import reach
 from service.storage import Storage, Transaction, artifacts, results, searches, tasks, trials
 from service.storage.results import Measurement
 from service.storage.tasks import TaskRow
@@ -69,6 +70,8 @@ def record_result(store: Storage, task: UUID, attempt: int, payload: Mapping[str
         if row.kind is TaskKind.RANGE_TEST:
             _bound_space(tx, row, payload)
         _announce(tx, row, payload)
+        reach("before-result-commit")
+    reach("after-result-commit")
     return ResultAccepted(task, attempt, repeated=False)
 
 

@@ -20,6 +20,7 @@ class Command(StrEnum):
     PRUNE = "prune"
     PAUSE = "pause"
     CANCEL = "cancel"
+    DRAIN = "drain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def renew_lease(
         NotFound: there is no such task.
     """
     with store.transaction() as tx:
-        workers.see_owner(tx, task, attempt)
+        draining = workers.see_owner(tx, task, attempt)
         expires_at = tasks.renew(tx, task, attempt, lease_seconds, fraction)
         if expires_at is None:
             row = tasks.get(tx, task)
@@ -56,6 +57,8 @@ def renew_lease(
                 return Renewal(Command.CANCEL, tx.now())
             raise LeaseLost
         results.measure(tx, task, attempt, measurements)
+        if draining:
+            return Renewal(Command.DRAIN, expires_at)
         if not tasks.is_wanted(tx, task):
             return Renewal(Command.PAUSE, expires_at)
     # The lease is renewed by now, and nothing is locked while the pruner thinks.

@@ -9,6 +9,7 @@ from service.domain.experiment import ExperimentSpec
 from service.domain.identity import digest
 from service.domain.plan import plan_experiment
 from service.domain.states import SearchState
+from service.failpoints import reach
 from service.storage import Storage, experiments, searches
 
 
@@ -97,4 +98,6 @@ def submit_experiment(
             ],
         )
         tx.announce(experiment_id, "submitted", name=spec.name, searches=len(plan.searches), reused=len(shared))
+        reach("before-submit-commit")
+    reach("after-submit-commit")
     return experiment_id

@@ -10,6 +10,7 @@ from service.domain.search import start_points
 from service.domain.space import SearchBrief, Suggest
 from service.domain.states import SearchState, TaskKind
 from service.domain.work import trial_work
+from service.failpoints import reach
 from service.storage import Storage, searches, tasks, trials, workers
 from service.storage.searches import Standing
 from service.storage.tasks import NewTask
@@ -99,6 +100,7 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
         if ordinal >= allowed:
             return False
         suggestion = suggest(brief, tuple(trial.past() for trial in past), ordinal)
+        reach("after-ask")
         checkpoints = [frozen.checkpoint for frozen in standing.prefix]
         work = trial_work(search.spec, search.planned, checkpoints, suggestion.point, search.seed)
         trial_id = uuid4()
@@ -108,4 +110,5 @@ def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: Search
                 return False
             label = f"{search.name} trial {ordinal}"
             tasks.add(tx, [NewTask(uuid4(), TaskKind.TRIAL, search.id, search.seed, label, work, trial=trial_id)])
+        reach("after-suggestion-commit")
     return True

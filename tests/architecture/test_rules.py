@@ -73,13 +73,33 @@ def looks_outside(tree: ast.AST) -> bool:
     return False
 
 
+def reads_a_clock(tree: ast.AST) -> bool:
+    """Asks this machine what time it is: leases, strikes and amnesties go by the database's clock alone."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr="utcnow" | "today")):
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="datetime" | "date"), attr="now")):
+                return True
+            case ast.Import(names=names) if any(item.name == "time" for item in names):
+                return True
+            case ast.ImportFrom(module="time"):
+                return True
+    return False
+
+
 def offenders(rule: Rule, names: list[str]) -> list[str]:
     return [name for name in names if rule(ast.parse((ROOT / name).read_text(), name))]
 
 
 @pytest.mark.parametrize(
     ("rule", "folders"),
-    [(commits, ("service", "alembic")), (unpickles, (*PACKAGES, "alembic")), (looks_outside, ("service/domain",))],
+    [
+        (commits, ("service", "alembic")),
+        (unpickles, (*PACKAGES, "alembic")),
+        (looks_outside, ("service/domain",)),
+        (reads_a_clock, ("service/domain", "service/storage", "service/usecases")),
+    ],
 )
 def test_the_code_keeps_the_rule(rule: Rule, folders: tuple[str, ...]) -> None:
     names = sources(*folders)
@@ -97,6 +117,9 @@ def test_the_code_keeps_the_rule(rule: Rule, folders: tuple[str, ...]) -> None:
         (unpickles, "torch.load(path)"),
         (unpickles, "numpy.load(path, allow_pickle=True)"),
         (looks_outside, "datetime.now(UTC)"),
+        (reads_a_clock, "datetime.now(UTC)"),
+        (reads_a_clock, "import time"),
+        (reads_a_clock, "from time import time"),
         (looks_outside, "open(path)"),
         (looks_outside, "uuid.uuid4()"),
     ],

@@ -24,7 +24,8 @@ SUBMIT = "POST /v1/experiments"
 EVERY_COMMAND = [
     "up", "serve", "worker", "submit", "plan", "watch", "report", "list", "pause", "resume", "cancel", "workers",
     "presets", "token create", "token list", "token revoke", "open", "db upgrade", "db backup", "doctor", "data list",
-    "data add", "data fetch", "demo", "schema", "version", "tsne", "export", "purge", "audit",
+    "data add", "data fetch", "workers drain", "workers undrain", "retry", "failures", "demo", "schema", "version",
+    "tsne", "export", "purge", "audit",
 ]  # fmt: skip
 
 

@@ -18,7 +18,9 @@ from tests.http_server import FakeServer, problem
 
 COMMANDS = [
     ["submit", "-"], ["plan", "-"], ["watch", "latest"], ["report", "latest"], ["list"], ["pause", "latest"],
-    ["resume", "latest"], ["cancel", "latest"], ["workers"], ["presets"], ["token", "list"], ["token", "create", "me"],
+    ["resume", "latest"], ["cancel", "latest"], ["workers"], ["workers", "drain", "w"],
+    ["retry", "latest"], ["failures", "latest"],
+    ["presets"], ["token", "list"], ["token", "create", "me"],
 ]  # fmt: skip
 
 

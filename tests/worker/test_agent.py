@@ -239,6 +239,23 @@ def test_a_refused_request_is_followed_by_a_new_one(
     assert len({call.path for call in server.to("register")}) == 1, "under its old id"
 
 
+def test_a_superseded_attempt_is_told_so_before_it_sends_its_result(server: ProtocolServer, work: Work) -> None:
+    server.next("upload", LEASE_LOST)
+
+    work(train)
+
+    assert server.happened == ["register", "lease", "upload", "lease", "depart"]
+    assert "attempt=3" in server.to("upload")[0].query
+
+
+def test_a_worker_that_is_drained_while_it_waits_leaves(server: ProtocolServer, work: Work) -> None:
+    server.next("lease", problem(409, "draining", "no more tasks for this worker"))
+
+    work(train)
+
+    assert server.happened == ["register", "lease", "depart"]
+
+
 def test_other_refusals_end_the_worker(server: ProtocolServer, work: Work) -> None:
     server.always("lease", problem(401, "unauthenticated", "the token was revoked"))
 

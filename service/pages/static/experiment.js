@@ -5,7 +5,7 @@ const address = `/v1/experiments/${page.dataset.id}`;
 const quiet = new Set(["waiting", "running"]);
 const ended = new Set(["finished", "failed", "cancelled"]);
 
-function actions(state) {
+function actions({ state, retryable }) {
   const button = (verb, label, style, question) => make("button", {
     type: "button", class: style, id: verb,
     onclick: async (event) => {
@@ -21,11 +21,38 @@ function actions(state) {
       }
     },
   }, label);
-  if (ended.has(state)) return [];
+  const retry = retryable && state !== "cancelled" ? [button("retry", `Retry ${retryable} failed`, "")] : [];
+  if (ended.has(state)) return retry;
   return [
+    ...retry,
     state === "paused" ? button("resume", "Resume", "primary") : button("pause", "Pause", ""),
     button("cancel", "Cancel", "danger", "Cancel this experiment? What is finished stays; nothing more will be trained."),
   ];
+}
+
+// Failed attempts, newest first; a log is fetched when somebody opens it.
+function failures(found) {
+  if (!found.items.length) return null;
+  const log = (item) => {
+    const text = make("pre", { class: "log" }, "…");
+    const details = make("details", {}, make("summary", {}, "Log"), text);
+    details.addEventListener("toggle", async () => {
+      try {
+        const all = await ask(`${address}/failures?log=true`);
+        text.textContent = all.items.find((other) => other.task === item.task && other.attempt === item.attempt)?.log || "(no log)";
+      } catch (error) {
+        text.textContent = error.message;
+      }
+    }, { once: true });
+    return details;
+  };
+  const rows = found.items.map((item) => make("tr", {},
+    make("th", { scope: "row" }, item.label, small(`attempt ${item.attempt} on ${item.worker}, ${moment(item.ended_at)}`)),
+    cell(item.reason),
+    cell(item.message.split("\n")[0] || "–", log(item)),
+    cell(badge(item.task_state))));
+  const more = found.total > found.items.length ? make("p", { class: "quiet" }, `and ${found.total - found.items.length} older ones`) : null;
+  return make("section", {}, make("h2", {}, "Failures"), table(["Task", "Reason", "What happened", "Task now"], rows), more);
 }
 
 function tiles(item) {
@@ -141,18 +168,19 @@ function report(data) {
 }
 
 const look = follow(async () => {
-  const [item, table, connected] = await Promise.all([ask(address), ask(`${address}/report`), ask("/v1/workers")]);
+  const [item, table, connected, failed] = await Promise.all([ask(address), ask(`${address}/report`), ask("/v1/workers"), ask(`${address}/failures`)]);
   document.title = `${item.name} · stagetune`;
   show("name", [item.name, item.state], () => [make("span", {}, `${item.name} `), badge(item.state)]);
   const budgets = new Set(item.stage_searches.map((search) => search.epochs));
   show("facts", [item, table.wall_seconds], () => [[item.dataset, budgets.size === 1 ? `${epochs([...budgets][0])} a stage` : "", `submitted ${moment(item.created_at)}`,
     item.finished_at ? `ended ${moment(item.finished_at)}` : "", table.wall_seconds === null ? "" : `wall time ${seconds(table.wall_seconds)}`,
     table.seeds.length > 1 ? `${table.seeds.length} seeds` : "", `sampler ${table.sampler}`].filter(Boolean).join(" · ")]);
-  show("actions", item.state, actions);
+  show("actions", { state: item.state, retryable: failed.retryable }, actions);
   show("waiting", item.notes, (notes) => notes.map((text) => make("p", { class: "notice" }, text)));
   show("tiles", item, tiles);
   show("report", table, report);
   show("searches", { items: item.stage_searches }, searches);
+  show("failures", failed, failures);
   show("workers", connected, workers);
   show("submission", item.submission, (submission) => JSON.stringify(submission, null, 2));
   return !ended.has(item.state) || item.evaluations_finished < item.evaluations;

@@ -98,11 +98,13 @@ def test_a_superseded_attempt_is_told_to_stop(worker: httpx.Client, registered: 
     while not held or held[-1]["task"] != task["task"]:
         held.append(lease(worker, registered).json())
     assert held[-1]["attempt"] > task["attempt"]
+    fence = {"task": task["task"], "attempt": task["attempt"]}
     for answer in (
         worker.post(f"{attempt(task)}/heartbeat", json={}),
         worker.put(f"{attempt(task)}/result", json=trained(checkpoint()[0])),
         worker.put(f"{attempt(task)}/failure", json={"reason": "crashed", "message": "late"}),
         worker.post(f"{attempt(task)}/release"),
+        worker.put(f"/v1/worker/artifacts/{checkpoint()[0]}", params=fence, content=checkpoint()[1]),
     ):
         assert answer.status_code == 409
         assert answer.json()["type"] == "/problems/lease-lost"
@@ -112,6 +114,17 @@ def test_a_result_needs_its_checkpoint_uploaded(worker: httpx.Client, task: dict
     answer = worker.put(f"{attempt(task)}/result", json=trained("a" * 64))
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/invalid-artifact"
+
+
+def test_an_artifact_of_the_present_attempt_is_stored(worker: httpx.Client, task: dict[str, Any]) -> None:
+    sha256, data = checkpoint(1234)
+    fence = {"task": task["task"], "attempt": task["attempt"]}
+    assert worker.put(f"/v1/worker/artifacts/{sha256}", params=fence, content=data).status_code == 201
+    for half in ({"task": task["task"]}, {"attempt": 1}):
+        refused = worker.put(f"/v1/worker/artifacts/{sha256}", params=half, content=data)
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-request")
+    unknown = fence | {"task": str(uuid4())}
+    assert worker.put(f"/v1/worker/artifacts/{sha256}", params=unknown, content=data).status_code == 404
 
 
 def test_a_failure_says_whether_the_task_is_tried_again(worker: httpx.Client, task: dict[str, Any]) -> None:

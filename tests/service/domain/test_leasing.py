@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 
 from contract import tasks
-from service.domain.leasing import FailureReason, Verdict, backoff_seconds, judge
+from service.domain.leasing import LOG_BYTES, LOG_LINES, FailureReason, Verdict, backoff_seconds, judge, last_lines
 from service.domain.states import TaskState
 
 
@@ -19,6 +19,22 @@ def test_three_strikes_in_a_row_make_a_dead_letter(reason: FailureReason) -> Non
         verdict = judge(reason, verdict.strikes, max_strikes=3)
         states.append(verdict.state)
     assert states == [TaskState.READY, TaskState.READY, TaskState.FAILED]
+
+
+@pytest.mark.parametrize("reason", [FailureReason.LOST, FailureReason.CRASHED])
+def test_an_attempt_that_got_on_ends_the_row(reason: FailureReason) -> None:
+    verdict = judge(reason, 2, max_strikes=3, progressed=True)
+    assert (verdict.state, verdict.strikes) == (TaskState.READY, 0)
+    assert (verdict.backoff_seconds > 0) == (reason is FailureReason.CRASHED)
+
+
+def test_of_a_log_the_end_is_kept() -> None:
+    lines = last_lines("\n".join(f"line {number}" for number in range(1000))).splitlines()
+    assert (len(lines), lines[-1]) == (LOG_LINES, "line 999")
+    assert last_lines("") == ""
+    wide = last_lines("ä" * LOG_BYTES)
+    assert 0 < len(wide.encode()) <= LOG_BYTES
+    assert set(wide) == {"ä"}
 
 
 def test_a_preemption_is_no_strike() -> None:

@@ -295,6 +295,13 @@ def test_optunas_tables_stay_out_of_our_schema(database_url: str, projection: St
     connection.close()
 
 
+def test_a_stuck_lock_in_optunas_tables_is_no_hang(projection: StudyProjection) -> None:
+    names = ("lock_timeout", "statement_timeout", "search_path")
+    shown = "SELECT " + ", ".join(f"current_setting('{name}')" for name in names)
+    with projection.storage.engine.connect() as connection:
+        assert tuple(connection.exec_driver_sql(shown).one()) == ("10s", "30s", "optuna")
+
+
 def test_without_a_database_the_error_is_ours() -> None:
     with pytest.raises(DatabaseUnavailable):
         StudyProjection("postgresql://nobody@127.0.0.1:1/none").prepare()

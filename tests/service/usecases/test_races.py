@@ -1,0 +1,85 @@
+"""A lease runs out while its holder writes: one of them wins, and the other's view is never half true."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from uuid import UUID
+
+import pytest
+
+from service.domain.errors import LeaseLost
+from service.domain.leasing import FailureReason
+from service.storage.tasks import LeasedTask
+from service.usecases.reap_leases import reap_leases
+from service.usecases.record_failure import record_failure
+from service.usecases.release_task import release_task
+from service.usecases.renew_lease import renew_lease
+from tests.invariants import _in_our_tables
+from tests.service.lab import HEARTBEAT, LEASE, STRIKES, Lab, never
+
+ROUNDS = 50
+
+
+def beat(lab: Lab, lease: LeasedTask) -> object:
+    return renew_lease(lab.store, never, lease.task, lease.attempt, LEASE)
+
+
+def fail(lab: Lab, lease: LeasedTask) -> object:
+    return record_failure(lab.store, lease.task, lease.attempt, FailureReason.CRASHED, STRIKES)
+
+
+WRITES: dict[str, Callable[[Lab, LeasedTask], object]] = {
+    "heartbeat": beat,
+    "result": lambda lab, lease: lab.finish(lease),
+    "failure": fail,
+    "release": lambda lab, lease: release_task(lab.store, lease.task, lease.attempt),
+}
+
+
+def reap(lab: Lab) -> int:
+    return reap_leases(lab.store, LEASE, STRIKES, outage_seconds=LEASE - HEARTBEAT)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+def test_one_of_two_owners_wins(lab: Lab, database_url: str, write: Callable[[Lab, LeasedTask], object]) -> None:
+    reap(lab)
+    first, second = lab.worker(slots=200), lab.worker(slots=200)
+    lab.submit(phases=[{"epochs": 1, "trials": ROUNDS}])
+    lab.plan()
+    start = Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        for _ in range(ROUNDS):
+            lab.run("UPDATE task SET not_before = now(), strikes = 0 WHERE state = 'ready'")
+            held = lab.take(first)
+            lab.expire(held)
+
+            def late() -> bool:
+                start.wait()
+                try:
+                    write(lab, held)  # noqa: B023
+                except LeaseLost:
+                    return False
+                return True
+
+            def take_over() -> LeasedTask | None:
+                start.wait()
+                reap(lab)
+                return _claim_that(lab, second, held.task)  # noqa: B023
+
+            wrote, other = pool.submit(late), pool.submit(take_over)
+            accepted, lease = wrote.result(), other.result()
+            if lease is not None:
+                # From its claim on nothing of the old attempt counts, whatever was true at the moment before.
+                assert lease.attempt == held.attempt + 1
+                with pytest.raises(LeaseLost):
+                    write(lab, held)
+                assert lab.finish(lease).repeated is False
+            elif not accepted:
+                raise AssertionError("neither got it")
+    assert list(_in_our_tables(database_url)) == []
+
+
+def _claim_that(lab: Lab, worker: UUID, task: UUID) -> LeasedTask | None:
+    """The task, if it can be had now; others are kept from being taken in its place."""
+    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE state = 'ready' AND id <> :id", id=task)
+    return lab.lease(worker)

@@ -1,0 +1,66 @@
+"""The server dies between any two steps, and nothing is lost, doubled, orphaned or held against a task."""
+
+from typing import get_args
+
+import pytest
+
+from service import failpoints
+from tests.invariants import violations
+from tests.service.api.helpers import submission
+from tests.survival.conftest import Serve, rows_of
+from tests.survival.servers import Background, Drone, until
+
+pytestmark = pytest.mark.chaos
+
+SMALL = {"architectures": {"A": ["Conv-3-4"]}, "variants": [{"architecture": "A", "learning": "total"}]}
+
+
+@pytest.mark.parametrize("point", get_args(failpoints.Point))
+def test_a_server_that_dies_there_leaves_nothing_behind(serve: Serve, module_database: str, point: str) -> None:
+    server = serve(module_database).start(point)
+    drone = Drone(server)
+    body = submission(name=point, reuse=False, phases=[{"epochs": 1, "trials": 2}], **SMALL)
+
+    def work() -> None:
+        drone.register()
+        answer = drone.call(
+            "POST", "/v1/experiments", json=body, headers={**admin.headers, "Idempotency-Key": f"once-{point}"}
+        )
+        assert answer.status_code == 201, answer.text
+        address = f"/v1/experiments/{answer.json()['id']}"
+        drone.work_until(lambda: drone.call("GET", address, headers=admin.headers).json()["state"] == "finished")
+
+    with server.client() as admin:
+        worker = Background(work)
+        worker.start()
+        assert server.wait() == failpoints.EXIT_STATUS, server.said()
+        server.start()
+        worker.result()
+        behind = "SELECT search_id FROM trial WHERE projected IS DISTINCT FROM state"
+        until(lambda: rows_of(module_database, behind) == [], "Optuna to be told")
+
+    assert violations(module_database) == []
+    drone.close()
+    experiments = rows_of(module_database, f"SELECT id FROM experiment WHERE name = '{point}'")
+    assert len(experiments) == 1, "a submission that is sent again is the same one"
+    counts = """
+        SELECT t.kind, t.attempt, t.strikes, count(*) FROM experiment_search es
+        JOIN task t ON t.search_id = es.search_id WHERE es.experiment_id = '{}' GROUP BY 1, 2, 3 ORDER BY 1
+    """
+    # The first attempt of each ended with its result: whoever repeats a call gets the answer that was lost.
+    assert rows_of(module_database, counts.format(experiments[0][0])) == [("evaluate", 1, 0, 1), ("trial", 1, 0, 2)]
+    assert not [path for path in (server.home / "artifacts" / "tmp").iterdir() if point != "during-upload"]
+    assert {status for status in drone.statuses if status >= 500} <= {503}
+
+
+def test_without_the_word_testing_no_failpoint_is_heeded(serve: Serve, module_database: str) -> None:
+    server = serve(module_database, STAGETUNE_FAILPOINT="after-submit-commit").start()
+    with server.client() as admin:
+        body = submission(name="unharmed", reuse=False, **SMALL)
+        drone = Drone(server)
+        drone.register()
+        made = admin.post("/v1/experiments", json=body)
+        assert made.status_code == 201
+        admin.post(f"/v1/experiments/{made.json()['id']}/cancel")
+        drone.close()
+    assert server.stop() == 0
