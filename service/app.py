@@ -23,7 +23,7 @@ from service.api.guard import Guard
 from service.api.health import installed_version
 from service.api.openapi import describe
 from service.api.services import Services
-from service.artifacts import ArtifactStore
+from service.artifacts import open_store
 from service.background import Background
 from service.domain.access import Scope
 from service.domain.errors import StagetuneError
@@ -39,8 +39,8 @@ from service.usecases.manage_tokens import ensure_token_file
 
 log = logging.getLogger(__name__)
 
-# Beside the request threads: planner, reaper, and the connections that hold their advisory locks.
-_BACKGROUND_CONNECTIONS = 6
+# Beside the request threads: planner, reaper, collector, and the connections that hold their advisory locks.
+_BACKGROUND_CONNECTIONS = 8
 _MONITOR_SECONDS = 2.0
 
 
@@ -110,14 +110,14 @@ def _parts(app: FastAPI, settings: Settings) -> Iterator[None]:
         url = _database(settings, stack)
         store = Storage.connect(url, pool_size=settings.threads + _BACKGROUND_CONNECTIONS)
         stack.callback(store.close)
-        files = ArtifactStore(settings.artifacts, settings.artifact_bytes)
+        files = open_store(settings.artifacts, settings.home, settings.artifact_bytes)
         files.discard_abandoned()
         ensure_token_file(store, settings.admin_token_file, "first admin token", Scope.ADMIN)
         ensure_token_file(store, settings.worker_token_file, "first worker token", Scope.WORKER)
         projection = StudyProjection(url)
         stack.callback(projection.close)
         app.state.dashboard = dashboard.build_dashboard(projection.storage)
-        background = Background(store, suggest, projection, settings, app.state.bell.ring)
+        background = Background(store, suggest, projection, files, settings, app.state.bell.ring)
         find, has = partial(find_study, projection.storage), partial(has_study, projection.storage)
         app.state.services = Services(settings, store, files, app.state.bell, background.wake, should_prune, find, has)
         background.start()

@@ -1,6 +1,7 @@
 """Everything that can be set from outside, read once at start."""
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -58,7 +59,12 @@ class Settings(BaseSettings):
     planner_seconds: float = Field(1, ge=0.05, le=60)
     max_strikes: int = Field(3, ge=1, le=100)
 
+    artifacts: str | None = Field(None, description="a folder or s3://bucket/prefix; default: home/artifacts")
     artifact_bytes: int = Field(2 * 1024**3, ge=1024, description="largest artifact accepted")
+    artifact_grace_seconds: float = Field(
+        3600, ge=0, le=365 * 86400, description="how long an artifact that nothing names is kept"
+    )
+    collector_seconds: float = Field(600, ge=0.1, le=86400, description="between two collections of such artifacts")
     dashboard: bool = Field(True, description="serve optuna-dashboard at /dashboard")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -85,6 +91,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("artifacts")
+    @classmethod
+    def _folder_or_bucket(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"s3://[^/?#\s]+(/[^?#\s]*)?", value):
+            return value
+        if "://" in value:
+            raise ValueError("a folder or s3://bucket/prefix is meant")
+        return str(Path(value).expanduser().absolute())
 
     @field_validator("database_url")
     @classmethod
@@ -121,10 +136,6 @@ class Settings(BaseSettings):
                 f"{PREFIX}HEARTBEAT_SECONDS ({self.heartbeat_seconds:g}), or one late heartbeat loses a lease"
             )
         return self
-
-    @property
-    def artifacts(self) -> Path:
-        return self.home / "artifacts"
 
 
 def _explain(item: Any) -> str:

@@ -27,6 +27,11 @@ class FailureReason(StrEnum):
         return frozenset({cls.LOST, cls.CRASHED, cls.OUT_OF_MEMORY})
 
     @classmethod
+    def forgiven(cls) -> frozenset["FailureReason"]:
+        """After progress these are no strikes: a training that gets further each time comes to its end."""
+        return frozenset({cls.LOST, cls.CRASHED})
+
+    @classmethod
     def final(cls) -> frozenset["FailureReason"]:
         """These would end the same way again."""
         return frozenset({cls.MEMORY_LIMIT, cls.USER_ERROR, cls.TIME_LIMIT})
@@ -41,10 +46,11 @@ class Verdict:
     backoff_seconds: float = 0.0
 
 
-def judge(reason: FailureReason, strikes: int, max_strikes: int) -> Verdict:
+def judge(reason: FailureReason, strikes: int, max_strikes: int, *, progressed: bool = False) -> Verdict:
     """What a failure means for a task that carries ``strikes``.
 
-    Stops, preemptions and outages of the server are no strikes. ``max_strikes`` in a row make a dead letter.
+    Stops, preemptions and outages of the server are no strikes. ``max_strikes`` in a row make a dead letter; an attempt
+    that ``progressed``, by a snapshot further than any before, ends the row.
     """
     if reason is FailureReason.CANCELLED:
         return Verdict(TaskState.CANCELLED, strikes)
@@ -52,6 +58,8 @@ def judge(reason: FailureReason, strikes: int, max_strikes: int) -> Verdict:
         return Verdict(TaskState.FAILED, strikes)
     if reason is FailureReason.PREEMPTED:
         return Verdict(TaskState.READY, strikes)
+    if progressed and reason in FailureReason.forgiven():
+        return Verdict(TaskState.READY, 0, 0.0 if reason is FailureReason.LOST else backoff_seconds(1))
     strikes += 1
     if strikes >= max_strikes:
         return Verdict(TaskState.FAILED, strikes)

@@ -60,6 +60,10 @@ def _moment(name: str, *, nullable: bool = True) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=nullable, server_default=None if nullable else NOW)
 
 
+def _unique(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, unique=True, postgresql_where=text(where))
+
+
 def _fraction(column: str) -> CheckConstraint:
     return CheckConstraint(f"{column} BETWEEN 0 AND 1", name=column)
 
@@ -172,7 +176,10 @@ artifact = Table(
     metadata,
     Column("sha256", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
+    Column("stored", Boolean, nullable=False, server_default="true", comment="false while its bytes are on their way"),
     _moment("created_at", nullable=False),
+    _moment("touched_at", nullable=False),
+    Index(None, "touched_at"),
     CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
     CheckConstraint("size >= 0", name="size"),
 )
@@ -221,6 +228,7 @@ task = Table(
     Column("strikes", Integer, nullable=False, server_default="0"),
     Column("worker_id", UUID, ForeignKey(worker.c.id)),
     Column("fraction", Double),
+    Column("progress", Double, comment="the furthest fraction that any snapshot reached"),
     _moment("not_before", nullable=False),
     _moment("leased_at"),
     _moment("lease_expires_at"),
@@ -236,41 +244,14 @@ task = Table(
     CheckConstraint("(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"),
     CheckConstraint("attempt >= 0 AND strikes >= 0", name="counts"),
     _fraction("fraction"),
-    Index(
-        "uq_task_fit",
-        "search_id",
-        "seed",
-        unique=True,
-        postgresql_where=text("kind = 'fit' AND candidate_id IS NULL AND state <> 'cancelled'"),
+    _fraction("progress"),
+    _unique("uq_task_fit", "search_id", "seed", where="kind = 'fit' AND candidate_id IS NULL AND state <> 'cancelled'"),
+    _unique("uq_task_confirmation", "candidate_id", "seed", where="candidate_id IS NOT NULL AND state <> 'cancelled'"),
+    _unique("uq_task_range_test", "search_id", where="kind = 'range-test' AND state <> 'cancelled'"),
+    _unique(
+        "uq_task_embed", "search_id", "seed", "label", where="kind = 'embed' AND state NOT IN ('failed', 'cancelled')"
     ),
-    Index(
-        "uq_task_confirmation",
-        "candidate_id",
-        "seed",
-        unique=True,
-        postgresql_where=text("candidate_id IS NOT NULL AND state <> 'cancelled'"),
-    ),
-    Index(
-        "uq_task_range_test",
-        "search_id",
-        unique=True,
-        postgresql_where=text("kind = 'range-test' AND state <> 'cancelled'"),
-    ),
-    Index(
-        "uq_task_embed",
-        "search_id",
-        "seed",
-        "label",
-        unique=True,
-        postgresql_where=text("kind = 'embed' AND state NOT IN ('failed', 'cancelled')"),
-    ),
-    Index(
-        "uq_task_evaluate",
-        "search_id",
-        "seed",
-        unique=True,
-        postgresql_where=text("kind = 'evaluate' AND state <> 'cancelled'"),
-    ),
+    _unique("uq_task_evaluate", "search_id", "seed", where="kind = 'evaluate' AND state <> 'cancelled'"),
     Index(None, "search_id", "kind"),
     Index("ix_task_ready", "search_id", "created_at", postgresql_where=text("state = 'ready'")),
     Index("ix_task_leased", "lease_expires_at", postgresql_where=text("state = 'leased'")),
@@ -291,9 +272,22 @@ attempt = Table(
     Column("message", Text),
     Column("log", Text),
     Column("seconds", Double),
+    Column("progressed", Boolean, nullable=False, server_default="false", comment="further than any snapshot before"),
     UniqueConstraint("worker_id", "request_id"),
     _one_of("outcome", AttemptOutcome),
     CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("task_id", UUID, ForeignKey(task.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("sha256", Text, ForeignKey(artifact.c.sha256), nullable=False),
+    Column("fraction", Double, nullable=False),
+    _moment("stored_at", nullable=False),
+    _fraction("fraction"),
+    Index(None, "sha256"),
 )
 
 result = Table(

@@ -19,7 +19,9 @@ def end_attempt(
     seconds: float | None = None,
 ) -> Verdict | None:
     """Apply the domain's verdict on a locked task's current attempt; None when the attempt no longer has the task."""
-    verdict = judge(reason, task.strikes, max_strikes)
+    held = tasks.attempt(tx, task.id, task.attempt)
+    progressed = held is not None and held.progressed
+    verdict = judge(reason, task.strikes, max_strikes, progressed=progressed)
     failure = f"{reason}: {message}" if message else str(reason)
     if verdict.state is TaskState.READY:
         applied = tasks.make_ready(tx, task.id, task.attempt, verdict.strikes, verdict.backoff_seconds)
