@@ -28,7 +28,7 @@ from service.background import Background
 from service.domain.access import Scope
 from service.domain.errors import StagetuneError
 from service.pages.routes import add_pages
-from service.postgres import EmbeddedPostgres, PostgresError, normalise_url
+from service.postgres import EmbeddedPostgres, PostgresError, backup_before, normalise_url
 from service.settings import Settings, is_loopback
 from service.storage import Storage, migrations
 from service.tuning.dashboard import find_study, has_study
@@ -135,13 +135,12 @@ def _database(settings: Settings, stack: ExitStack) -> str:
     # Before the start: a start that fails halfway may have left a process.
     stack.callback(postgres.stop)
     url = postgres.start()
-    revision = migrations.current(url)
-    if revision not in (None, migrations.head()):
-        target = settings.home / "backups" / f"before-{migrations.head()}.dump"
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        postgres.backup(target)
+
+    def keep(revision: str) -> None:
+        target = backup_before(postgres, settings.home, migrations.head())
         log.info("the database goes from revision %s to %s; %s has it as it was", revision, migrations.head(), target)
-    migrations.upgrade(url)
+
+    migrations.upgrade(url, before=keep)
     stack.enter_context(_monitored(postgres))
     return url
 

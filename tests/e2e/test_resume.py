@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -11,8 +13,10 @@ import torch
 
 from contract.tasks import Lease
 from service.artifacts import Folder
+from service.domain.states import TaskKind
 from service.domain.work import TaskWork
-from service.storage.codec import decode, encode
+from service.storage.codec import decode
+from service.storage.tasks import LeasedTask
 from tests.e2e.conftest import SUBMISSION, Stack
 from tests.invariants import violations
 from worker.agent import Finished
@@ -77,17 +81,17 @@ def test_a_training_killed_again_and_again_ends_elsewhere_bit_by_bit(
 
 def _train(work: dict[str, Any], home: Path) -> Finished:
     """The same task from its beginning to its end, in this process."""
-    lease = Lease.model_validate(
-        {
-            "task": "00000000-0000-0000-0000-000000000000",
-            "attempt": 1,
-            "kind": "trial",
-            "label": "undisturbed",
-            "expires_at": "2030-01-01T00:00:00Z",
-            "lease_seconds": 3,
-            "work": encode(decode(TaskWork, work)),
-        }
+    leased = LeasedTask(
+        task=uuid4(),
+        attempt=1,
+        kind=TaskKind.TRIAL,
+        label="undisturbed",
+        expires_at=datetime.now(UTC),
+        lease_seconds=3,
+        work=decode(TaskWork, work),
+        snapshot=None,
     )
+    lease = Lease.model_validate(leased, from_attributes=True)
     return TorchExecutor(torch.device("cpu"), Places(home, None), _NoServer())(lease, Control())
 
 

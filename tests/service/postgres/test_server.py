@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from service.postgres import EmbeddedPostgres, PostgresError, places, programs
+from service.postgres import EmbeddedPostgres, PostgresError, places
 
 Query = Callable[[str, str], list[tuple[object, ...]]]
 Start = Callable[[str], "subprocess.Popen[str]"]
@@ -200,22 +199,3 @@ class TestFailures:
     def test_a_url_before_the_first_start_is_an_error(self, home: Path) -> None:
         with pytest.raises(PostgresError, match="start the server first"):
             _ = EmbeddedPostgres(home).url
-
-
-class TestBackup:
-    def test_can_be_restored(self, query: Query, server: EmbeddedPostgres, home: Path) -> None:
-        query(server.start(), "CREATE TABLE kept AS SELECT 7 AS value")
-        target = home / "before.dump"
-        server.backup(target)
-        query(server.url, "DROP TABLE kept")
-        dsn = make_url(server.url).set(drivername="postgresql").render_as_string(hide_password=False)
-        subprocess.run([programs.bundled() / "bin" / "pg_restore", f"--dbname={dsn}", target], check=True)
-        assert query(server.url, "SELECT value FROM kept") == [(7,)]
-        assert stat.S_IMODE(target.stat().st_mode) == 0o600
-
-    def test_a_failed_backup_leaves_nothing(self, server: EmbeddedPostgres, home: Path) -> None:
-        server.start()
-        server.stop()
-        with pytest.raises(PostgresError, match="backup"):
-            server.backup(home / "before.dump")
-        assert not list(home.glob("before.dump*"))
