@@ -76,7 +76,7 @@ def test_a_training_killed_again_and_again_ends_elsewhere_bit_by_bit(
     assert violations(database_url) == []
     stored = {file.sha256 for file in Folder(stack.home / "artifacts").listing()}
     assert checkpoint in stored
-    assert len(stored) <= 3, "of the snapshots only the newest is kept, and one that a kill cut off"
+    assert len(stored) <= KILLS + 2, "of the snapshots only the newest is kept, and what each kill cut off"
 
 
 def _train(work: dict[str, Any], home: Path) -> Finished:

@@ -168,8 +168,8 @@ def test_a_snapshot_goes_to_the_next_attempt_and_only_the_newest_is_kept(
             assert worker.put(f"{attempt(task)}/snapshot", json=named).status_code == 204
         names.append(sha256)
     assert [worker.get(f"/v1/artifacts/{name}").status_code for name in names] == [404, 200]
-    for fraction in (-0.1, 1.1, None, "a"):
-        refused = worker.put(f"{attempt(task)}/snapshot", json={"sha256": names[1], "fraction": fraction})
+    for odd in (-0.1, 1.1, None, "a"):
+        refused = worker.put(f"{attempt(task)}/snapshot", json={"sha256": names[1], "fraction": odd})
         assert refused.status_code == 422
 
     assert worker.post(f"{attempt(task)}/release").status_code == 204
