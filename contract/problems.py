@@ -24,7 +24,9 @@ ProblemType = Literal[
     "invalid-artifact",  # 422: not a checkpoint this service accepts
     "unknown-dataset",  # 422: no worker holds the data set and it is not built in
     "too-many-requests",  # 429
+    "artifact-damaged",  # 410: the server has the artifact on its books, but not its bytes as they were
     "storage-full",  # 507
+    "storage-unavailable",  # 503 with Retry-After: the bucket for artifacts is away
     "database-unavailable",  # 503 with Retry-After
     "internal-error",  # 500
 ]

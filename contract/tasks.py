@@ -157,6 +157,13 @@ class TaskWork(Lenient):
     embedding: EmbeddingUse | None = None
 
 
+class Snapshot(Strict):
+    """A training in the middle: an uploaded artifact, and how much of the training is done in it."""
+
+    sha256: Digest
+    fraction: Fraction
+
+
 class Lease(Lenient):
     """A task held by a worker until ``expires_at`` unless renewed; ``attempt`` is the fencing token."""
 
@@ -167,6 +174,7 @@ class Lease(Lenient):
     expires_at: datetime
     lease_seconds: float
     work: TaskWork
+    snapshot: Snapshot | None = Field(None, description="where an earlier attempt got to")
 
 
 class Measurement(Strict):

@@ -37,12 +37,12 @@ from service.api.limits import Limits
 from service.api.openapi import describe
 from service.api.refusals import Refusals
 from service.api.services import Services
-from service.artifacts import ArtifactStore
+from service.artifacts import open_store
 from service.background import Background
 from service.domain.access import Scope
 from service.domain.errors import StagetuneError
 from service.pages.routes import add_pages
-from service.postgres import EmbeddedPostgres, PostgresError, normalise_url
+from service.postgres import EmbeddedPostgres, PostgresError, backup_before, normalise_url
 from service.settings import Settings, is_loopback
 from service.storage import Storage, migrations
 from service.tuning.dashboard import find_study, has_study
@@ -53,8 +53,8 @@ from service.usecases.manage_tokens import ensure_token_file
 
 log = logging.getLogger(__name__)
 
-# Beside the request threads: planner, reaper, and the connections that hold their advisory locks.
-_BACKGROUND_CONNECTIONS = 6
+# Beside the request threads: planner, reaper, collector, and the connections that hold their advisory locks.
+_BACKGROUND_CONNECTIONS = 8
 _MONITOR_SECONDS = 2.0
 
 
@@ -127,14 +127,14 @@ def _parts(app: FastAPI, settings: Settings) -> Iterator[None]:
         url = _database(settings, stack)
         store = Storage.connect(url, pool_size=settings.threads + _BACKGROUND_CONNECTIONS)
         stack.callback(store.close)
-        files = ArtifactStore(settings.artifacts, settings.artifact_bytes)
+        files = open_store(settings.artifacts, settings.home, settings.artifact_bytes)
         files.discard_abandoned()
         ensure_token_file(store, settings.admin_token_file, "first admin token", Scope.ADMIN)
         ensure_token_file(store, settings.worker_token_file, "first worker token", Scope.WORKER)
         projection = StudyProjection(url)
         stack.callback(projection.close)
         app.state.dashboard = dashboard.build_dashboard(projection.storage)
-        background = Background(store, suggest, projection, settings, app.state.bell.ring)
+        background = Background(store, suggest, projection, files, settings, app.state.bell.ring)
         find, has = partial(find_study, projection.storage), partial(has_study, projection.storage)
         app.state.services = Services(settings, store, files, app.state.bell, background.wake, should_prune, find, has)
         background.start()
@@ -152,13 +152,12 @@ def _database(settings: Settings, stack: ExitStack) -> str:
     # Before the start: a start that fails halfway may have left a process.
     stack.callback(postgres.stop)
     url = postgres.start()
-    revision = migrations.current(url)
-    if revision not in (None, migrations.head()):
-        target = settings.home / "backups" / f"before-{migrations.head()}.dump"
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        postgres.backup(target)
+
+    def keep(revision: str) -> None:
+        target = backup_before(postgres, settings.home, migrations.head())
         log.info("the database goes from revision %s to %s; %s has it as it was", revision, migrations.head(), target)
-    migrations.upgrade(url)
+
+    migrations.upgrade(url, before=keep)
     stack.enter_context(_monitored(postgres))
     return url
 

@@ -1,4 +1,4 @@
-"""The server's own work between requests: the planner and the reaper, each a thread.
+"""The server's own work between requests: planner, reaper and collector, each a thread.
 
 Several servers may share a database: each pass runs under an advisory lock, so that only one of them does it.
 """
@@ -8,13 +8,15 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
-from service.domain.errors import DatabaseUnavailable
+from service.artifacts import ArtifactStore
+from service.domain.errors import DatabaseUnavailable, StorageUnavailable
 from service.domain.projection import ProjectedStudy
 from service.domain.space import Suggest
 from service.settings import Settings
 from service.storage import Storage, experiments
 from service.tuning.suggest import blind
 from service.usecases.advance_experiment import advance_experiment
+from service.usecases.collect_artifacts import collect_artifacts
 from service.usecases.drop_studies import drop_studies
 from service.usecases.project_studies import project_studies
 from service.usecases.reap_leases import reap_leases
@@ -66,7 +68,7 @@ class Loop:
             try:
                 self._work()
                 failures = 0
-            except DatabaseUnavailable as error:
+            except (DatabaseUnavailable, StorageUnavailable) as error:
                 failures += 1
                 logger.warning("%s: %s", self._name, error.message)
             except Exception:
@@ -80,25 +82,28 @@ class Loop:
 
 
 class Background:
-    """Planner and reaper of one server."""
+    """Planner, reaper and collector of one server."""
 
     def __init__(
         self,
         store: Storage,
         suggest: Suggest,
         projection: Projection,
+        files: ArtifactStore,
         settings: Settings,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         """``changed`` is called when there may be new tasks, to wake those who wait for one."""
         self._store, self._suggest, self._projection = store, suggest, projection
-        self._settings, self._changed = settings, changed
+        self._files, self._settings, self._changed = files, settings, changed
         self._planner = Loop("planner", self.plan, settings.planner_seconds)
         self._reaper = Loop("reaper", self.reap, settings.reaper_seconds)
+        self._collector = Loop("collector", self.collect, settings.collector_seconds)
 
     def start(self) -> None:
         self._planner.start()
         self._reaper.start()
+        self._collector.start()
 
     def wake(self) -> None:
         """A submission or a result has come: plan now."""
@@ -107,6 +112,7 @@ class Background:
     def stop(self) -> None:
         self._planner.stop()
         self._reaper.stop()
+        self._collector.stop()
 
     def plan(self) -> None:
         """One pass: move experiments on, ask ahead, show the studies."""
@@ -140,3 +146,12 @@ class Background:
             if reap_leases(self._store, settings.lease_seconds, settings.max_strikes, outage):
                 self._planner.wake()
                 self._changed()
+
+    def collect(self) -> None:
+        """One pass over the artifacts."""
+        with self._store.exclusive("collector") as alone:
+            if not alone:
+                return
+            gone = collect_artifacts(self._store, self._files, self._settings.artifact_grace_seconds)
+            if gone.removed:
+                logger.info("removed %d artifacts that nothing names, %d bytes", gone.removed, gone.removed_bytes)

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -75,7 +76,12 @@ class Settings(BaseSettings):
     audit_days: float = Field(90, gt=0, description="how long the audit trail goes back")
     audit_entries: int = Field(100_000, ge=1_000, description="and how many lines it has at most, about")
 
+    artifacts: str | None = Field(None, description="a folder or s3://bucket/prefix; default: home/artifacts")
     artifact_bytes: int = Field(2 * 1024**3, ge=1024, description="largest artifact accepted")
+    artifact_grace_seconds: float = Field(
+        3600, ge=0, le=365 * 86400, description="how long an artifact that nothing names is kept"
+    )
+    collector_seconds: float = Field(600, ge=0.1, le=86400, description="between two collections of such artifacts")
     dashboard: bool = Field(True, description="serve optuna-dashboard at /dashboard")
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["text", "json"] = "text"
@@ -102,6 +108,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("artifacts")
+    @classmethod
+    def _folder_or_bucket(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(r"s3://[^/?#\s]+(/[^?#\s]*)?", value):
+            return value
+        if "://" in value:
+            raise ValueError("a folder or s3://bucket/prefix is meant")
+        return str(Path(value).expanduser().absolute())
 
     @field_validator("database_url")
     @classmethod
@@ -162,10 +177,6 @@ class Settings(BaseSettings):
     def scheme(self) -> Literal["http", "https"]:
         """How the server is spoken to."""
         return "http" if self.tls_certificate is None else "https"
-
-    @property
-    def artifacts(self) -> Path:
-        return self.home / "artifacts"
 
 
 def _explain(item: Any) -> str:

@@ -16,9 +16,12 @@ from worker.agent import Agent
 from worker.client import ProtocolError, ServerClient, Unreachable
 from worker.data.library import available
 from worker.jobs import Places, TorchExecutor
+from worker.snapshots import INTERVAL_SECONDS
 from worker.training.device import best_device, device_name
 
 log = logging.getLogger("worker")
+
+MAX_SNAPSHOT_SECONDS = 86_400
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -58,12 +61,13 @@ def _agent(options: argparse.Namespace) -> Agent:
     torch.empty(1, device=device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    places = Places(options.home, options.datasets)
+    places = Places(options.home, options.datasets, options.snapshot_seconds)
 
     def describe() -> WorkerRegistration:
         return _registration(options.name, device, places)
 
-    return Agent(client, describe, TorchExecutor(device, places, client), exit_when_idle=options.exit_when_idle)
+    execute = TorchExecutor(device, places, client, client.twin())
+    return Agent(client, describe, execute, exit_when_idle=options.exit_when_idle)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,9 +90,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", default=f"{socket.gethostname()}-{os.getpid()}")
     parser.add_argument("--home", type=Path, default=home, help="checkpoints, features and decoded data sets")
     parser.add_argument("--datasets", type=Path, default=Path(datasets) if datasets else None)
+    parser.add_argument(
+        "--snapshot-seconds",
+        type=_seconds,
+        default=os.environ.get("STAGETUNE_SNAPSHOT_SECONDS") or INTERVAL_SECONDS,
+        help="between two snapshots of a training",
+    )
     parser.add_argument("--exit-when-idle", action="store_true", help="leave when no task is ready")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds without a server before giving up")
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds <= MAX_SNAPSHOT_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_SNAPSHOT_SECONDS}")
+    return seconds
 
 
 def _token(file: Path | None) -> str:

@@ -24,6 +24,7 @@ from contract.tasks import (
     LeaseRequest,
     RegisteredWorker,
     ResultAccepted,
+    Snapshot,
     StoredArtifact,
     TaskFailure,
     TaskResult,
@@ -118,12 +119,17 @@ class ServerClient:
         """Hand the task back unfinished; it costs no strike."""
         self._call("POST", f"{_attempt(lease)}/release", patience=patience)
 
-    def upload(self, content: bytes, lease: Lease | None = None) -> Digest:
+    def upload(self, content: bytes, lease: Lease | None = None, patience: float | None = None) -> Digest:
         """Store an artifact, of an attempt or by itself, under its SHA-256 unless the server has it already."""
         digest = hashlib.sha256(content).hexdigest()
         fence = f"?task={lease.task}&attempt={lease.attempt}" if lease is not None else ""
         path = f"/v1/worker/artifacts/{digest}{fence}"
-        return _read(StoredArtifact, self._call("PUT", path, content=content, timeout=300.0)).sha256
+        answer = self._call("PUT", path, content=content, timeout=300.0, patience=patience)
+        return _read(StoredArtifact, answer).sha256
+
+    def snapshot(self, lease: Lease, snapshot: Snapshot) -> None:
+        """Name an uploaded state of the training as its newest. Tried once: the next snapshot is the retry."""
+        self._call("PUT", f"{_attempt(lease)}/snapshot", snapshot, patience=0.0)
 
     def download(self, digest: Digest, target: Path) -> None:
         """Stream an artifact into ``target``, which appears only once complete and verified."""

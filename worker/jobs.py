@@ -3,9 +3,9 @@
 import logging
 import time
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, TypeVar
-from uuid import UUID
 
 import torch
 
@@ -14,7 +14,8 @@ from contract.submission import Point
 from contract.tasks import Command as Told
 from contract.tasks import Lease, StageShape, TaskWork
 from worker.agent import Finished
-from worker.checkpoints import CheckpointError, CheckpointStore
+from worker.checkpoints import CheckpointError, CheckpointStore, content_address
+from worker.client import ProtocolError
 from worker.control import Control, Stopped, TaskFailed
 from worker.data.errors import DataError
 from worker.data.library import open_dataset
@@ -23,6 +24,7 @@ from worker.embed import embed_chain
 from worker.outcomes import embedding_outcome, evaluation_outcome, measurement, range_outcome, training_outcome
 from worker.probes import probe_chain
 from worker.range_test import try_rates
+from worker.snapshot_uploads import SnapshotUploads, Uploads
 from worker.snapshots import INTERVAL_SECONDS, Snapshots
 from worker.stage_training import (
     DataUse,
@@ -37,8 +39,12 @@ from worker.stages import stage_of
 from worker.training.errors import Cancelled, ForeignState, MemoryLimitExceeded, OutOfMemory, Paused, TimeLimitExceeded
 from worker.training.loop import Progress
 from worker.training.spec import Budget, Command, Ending, Hyperparameters, Limits, Recipe
+from worker.training.state import steps_of
 
 log = logging.getLogger(__name__)
+
+# A worker that stops has seconds; what does not arrive by then lies in its home.
+GOODBYE_SECONDS = 10.0
 
 Value = TypeVar("Value")
 
@@ -69,9 +75,11 @@ class Places:
 class TorchExecutor:
     """Executor of the agent that trains with PyTorch on one device."""
 
-    def __init__(self, device: torch.device, places: Places, server: Downloads) -> None:
+    def __init__(self, device: torch.device, places: Places, server: Downloads, uploads: Uploads | None = None) -> None:
+        """Without ``uploads`` snapshots stay in this home; they are for the use of a thread of its own."""
         self._places = places
         self._server = server
+        self._uploads = None if uploads is None else SnapshotUploads(uploads)
         self._checkpoints = CheckpointStore(places.home / "checkpoints")
         self._bench = Workbench(device, self._checkpoints, places.home / "features")
         self._snapshots = Snapshots(places.home / "snapshots", places.snapshot_seconds)
@@ -83,10 +91,12 @@ class TorchExecutor:
         try:
             finished = self._do(lease, control, started)
         except Paused as pause:
-            self._snapshots.keep(lease.task, pause.state)
+            self._keep(lease, pause.state, control)
+            if self._uploads is not None and not self._uploads.finish(GOODBYE_SECONDS):
+                log.warning("%s: the last snapshot has not arrived yet", lease.label)
             raise Stopped(control.told) from pause
         except Cancelled as error:
-            self._snapshots.drop(lease.task)
+            self._drop(lease)
             raise Stopped(control.told) from error
         except MemoryLimitExceeded as error:
             raise TaskFailed("memory-limit", str(error)) from error
@@ -101,7 +111,7 @@ class TorchExecutor:
         except CheckpointError as error:
             # A damaged copy was thrown away; the next attempt downloads it again.
             raise TaskFailed("crashed", str(error)) from error
-        self._snapshots.drop(lease.task)
+        self._drop(lease)
         return finished
 
     def _do(self, lease: Lease, control: Control, started: float) -> Finished:
@@ -110,7 +120,7 @@ class TorchExecutor:
         control.check()
         match lease.kind:
             case "trial" | "fit":
-                trained = self._train(lease.task, self._job(work), dataset, control)
+                trained = self._train(lease, self._job(work), dataset, control)
                 complete = trained.training.ending is Ending.COMPLETE
                 outcome = training_outcome(trained.training, time.monotonic() - started)
                 return Finished(outcome, trained.checkpoint if complete else None)
@@ -131,22 +141,54 @@ class TorchExecutor:
                 seconds = time.monotonic() - started
                 return Finished(embedding_outcome(made, use.perplexity, seconds), made.content)
 
-    def _train(self, task: UUID, job: StageJob, dataset: Dataset, control: Control) -> StageResult:
-        """Train, from where an earlier attempt on this home got to."""
+    def _train(self, lease: Lease, job: StageJob, dataset: Dataset, control: Control) -> StageResult:
+        """Train, from where an earlier attempt got to on this home or any other."""
         kept = time.monotonic()
 
         def watch(progress: Progress) -> Command:
             nonlocal kept
-            if time.monotonic() - kept >= self._snapshots.interval:
-                self._snapshots.keep(task, progress.snapshot())
+            told = _watch(progress, control)
+            if told is Command.CONTINUE and time.monotonic() - kept >= self._snapshots.interval:
+                self._keep(lease, progress.snapshot(), control)
                 kept = time.monotonic()
-            return _watch(progress, control)
+            return told
 
-        try:
-            return train_stage(job, dataset, self._bench, watch, self._snapshots.get(task))
-        except ForeignState as error:
-            log.warning("%s", error)
-            return train_stage(job, dataset, self._bench, watch)
+        for state in self._states(lease):
+            try:
+                return train_stage(job, dataset, self._bench, watch, state)
+            except ForeignState as error:
+                log.warning("%s: %s", lease.label, error)
+        return train_stage(job, dataset, self._bench, watch)
+
+    def _states(self, lease: Lease) -> list[bytes]:
+        """What is left of earlier attempts, here and at the server, the furthest first."""
+        here, there = self._snapshots.get(lease.task), lease.snapshot
+        found = [] if here is None else [here]
+        if there is not None and (here is None or content_address(here) != there.sha256):
+            try:
+                found.append(self._snapshots.fetch(there.sha256, self._server.download))
+            except (ProtocolError, OSError) as error:
+                log.warning("%s: its snapshot cannot be fetched: %s", lease.label, error)
+        further: list[tuple[int, bytes]] = []
+        for state in found:
+            try:
+                further.append((steps_of(state), state))
+            except ForeignState as error:
+                log.warning("%s: %s", lease.label, error)
+        further.sort(key=itemgetter(0), reverse=True)
+        if further:
+            log.info("%s: goes on after %d steps", lease.label, further[0][0])
+        return [state for _, state in further]
+
+    def _keep(self, lease: Lease, state: bytes, control: Control) -> None:
+        self._snapshots.keep(lease.task, state)
+        if self._uploads is not None:
+            self._uploads.offer(lease, state, control.fraction or 0.0)
+
+    def _drop(self, lease: Lease) -> None:
+        self._snapshots.drop(lease.task)
+        if self._uploads is not None:
+            self._uploads.forget()
 
     def _open(self, work: TaskWork) -> Dataset:
         if self._dataset is None or self._dataset.info.digest != work.dataset.digest:

@@ -1,10 +1,15 @@
-"""Unfinished trainings, a file each, so that the next attempt on this home goes on where the last one stopped."""
+"""Unfinished trainings, a file each, so that the next attempt on this home goes on where the last one stopped.
+
+They are at the server as well (``snapshot_uploads``), for every other worker; here is what an outage kept from it.
+"""
 
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
+from contract.base import Digest
 from worker.files import write_whole
 
 log = logging.getLogger(__name__)
@@ -38,6 +43,15 @@ class Snapshots:
             write_whole(self._file(task), state)
         except OSError as error:
             log.warning("no snapshot of task %s: %s", task, error)
+
+    def fetch(self, digest: Digest, download: Callable[[Digest, Path], None]) -> bytes:
+        """A state that lies at the server. Raises what ``download`` raises, or OSError."""
+        target = self._directory / f"{digest}.fetched"
+        try:
+            download(digest, target)
+            return target.read_bytes()
+        finally:
+            target.unlink(missing_ok=True)
 
     def drop(self, task: UUID) -> None:
         """Forget a task that needs no next attempt."""

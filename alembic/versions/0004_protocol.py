@@ -1,4 +1,4 @@
-"""Draining workers, progress that a checkpoint secures, trials that get another chance"""
+"""Draining workers, failed attempts to be found, trials that get another chance"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -23,12 +23,6 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.add_column(
-        "attempt",
-        sa.Column("secured", sa.Double(), nullable=True, comment="share of the task that its newest checkpoint keeps"),
-        schema=SCHEMA,
-    )
-    op.create_check_constraint(op.f("ck_attempt_secured"), "attempt", "secured BETWEEN 0 AND 1", schema=SCHEMA)
-    op.add_column(
         "trial",
         sa.Column(
             "chance", sa.Integer(), server_default="0", nullable=False, comment="how often it was given another one"
@@ -47,6 +41,4 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index("ix_attempt_unfinished", "attempt", schema=SCHEMA)
     op.drop_column("trial", "chance", schema=SCHEMA)
-    op.drop_constraint(op.f("ck_attempt_secured"), "attempt", schema=SCHEMA, type_="check")
-    op.drop_column("attempt", "secured", schema=SCHEMA)
     op.drop_column("worker", "draining_at", schema=SCHEMA)

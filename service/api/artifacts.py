@@ -6,16 +6,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, StreamingResponse
 
 from contract.tasks import StoredArtifact
 from service.api.auth import WORKER, WORKER_OR_READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
-from service.domain.errors import Fault, InvalidRequest, NotFound
+from service.artifacts.store import check_name
+from service.domain.errors import Fault, InvalidRequest
 from service.failpoints import reach
 from service.usecases.check_attempt import check_attempt
-from service.usecases.record_artifact import record_artifact
+from service.usecases.record_artifact import record_artifact, reuse_artifact
+from service.usecases.require_artifact import require_artifact
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["artifacts"])
 
@@ -30,7 +32,15 @@ _CHUNK = 1024**2
     max_body_size=_NO_LIMIT,
     responses={
         200: {"model": StoredArtifact, "description": "The server had it already"},
-        **responses("lease-lost", "not-found", "digest-mismatch", "invalid-artifact", "body-too-large", "storage-full"),
+        **responses(
+            "lease-lost",
+            "not-found",
+            "digest-mismatch",
+            "invalid-artifact",
+            "body-too-large",
+            "storage-full",
+            "storage-unavailable",
+        ),
     },
     status_code=201,
     openapi_extra={
@@ -51,10 +61,11 @@ async def upload_artifact(
     """Store a safetensors checkpoint; it appears only when its bytes have been verified and are durable."""
     if (task is None) != (attempt is None):
         raise InvalidRequest(faults=[Fault("attempt" if attempt is None else "task", "task and attempt go together")])
+    check_name(sha256)
     if task is not None and attempt is not None:
         # Before the body: a superseded worker need not send it.
         await run_in_threadpool(check_attempt, services.store, task, attempt)
-    stored = services.artifacts.find(sha256)
+    stored = await run_in_threadpool(reuse_artifact, services.store, services.artifacts, sha256)
     if stored is not None:
         # Read to its end, so that the client is not cut off while it still sends.
         async for _ in _chunks(request):
@@ -65,10 +76,7 @@ async def upload_artifact(
             async for chunk in _chunks(request):
                 await run_in_threadpool(upload.write, chunk)
                 reach("during-upload")
-            stored = await run_in_threadpool(upload.finish)
-        reach("after-upload")
-    # Repeated for a file that is there already: a crash may have come between the file and its row.
-    await run_in_threadpool(record_artifact, services.store, stored.sha256, stored.size)
+            stored = await run_in_threadpool(record_artifact, services.store, upload)
     return StoredArtifact(sha256=stored.sha256, size=stored.size)
 
 
@@ -76,31 +84,27 @@ async def upload_artifact(
     "/artifacts/{sha256}",
     methods=["GET"],
     dependencies=[WORKER_OR_READ],
-    response_class=FileResponse,
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        **responses("not-found"),
+        **responses("not-found", "artifact-damaged", "storage-unavailable"),
     },
 )
-def download_artifact(sha256: str, services: Served) -> FileResponse:
-    """The bytes of an artifact, as an attachment."""
-    stored = services.artifacts.find(sha256)
-    if stored is None:
-        raise NotFound("there is no artifact of this name")
-    return FileResponse(
-        stored.path,
-        media_type="application/octet-stream",
-        filename=f"{sha256}.safetensors",
-        headers={"ETag": f'"{sha256}"', "Cache-Control": "private, immutable, max-age=31536000"},
-    )
+def download_artifact(sha256: str, services: Served) -> Response:
+    """The bytes of an artifact, as an attachment; they are checked before the first of them is sent."""
+    stored = require_artifact(services.store, services.artifacts, sha256)
+    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, immutable, max-age=31536000"}
+    media_type, name = "application/octet-stream", f"{sha256}.safetensors"
+    path = services.artifacts.place.path(sha256)
+    if path is not None:
+        return FileResponse(path, media_type=media_type, filename=name, headers=headers)
+    headers |= {"Content-Length": str(stored.size), "Content-Disposition": f'attachment; filename="{name}"'}
+    return StreamingResponse(services.artifacts.read(sha256), media_type=media_type, headers=headers)
 
 
-@router.head("/artifacts/{sha256}", dependencies=[WORKER_OR_READ], responses=responses("not-found"))
+@router.head("/artifacts/{sha256}", dependencies=[WORKER_OR_READ], responses=responses("not-found", "artifact-damaged"))
 def find_artifact(sha256: str, services: Served) -> Response:
     """Whether the server holds an artifact, and its size."""
-    stored = services.artifacts.find(sha256)
-    if stored is None:
-        raise NotFound("there is no artifact of this name")
+    stored = require_artifact(services.store, services.artifacts, sha256)
     return Response(headers={"ETag": f'"{sha256}"', "Content-Length": str(stored.size)})
 
 

@@ -1,12 +1,11 @@
 """Trained networks of an experiment: their description for an export, and t-SNE embeddings of their stages."""
 
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 
 from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoice
 from service.api.auth import READ, SUBMIT, GuardedRoute
@@ -18,6 +17,7 @@ from service.domain.experiment import Variant
 from service.domain.states import BudgetRule, Learning
 from service.usecases.describe_network import describe_network
 from service.usecases.request_embedding import get_embedding, list_embeddings, request_embedding
+from service.usecases.require_artifact import require_artifact
 
 router = APIRouter(prefix="/v1/experiments/{experiment}", route_class=GuardedRoute, tags=["networks"])
 
@@ -53,19 +53,25 @@ def embeddings(experiment: UUID, services: Served) -> list[Embedding]:
     return [Embedding.model_validate(view) for view in list_embeddings(services.store, experiment)]
 
 
-@router.get("/embeddings/{embedding}", dependencies=[READ], responses=responses("not-found", "invalid-artifact"))
+@router.get(
+    "/embeddings/{embedding}",
+    dependencies=[READ],
+    responses=responses("not-found", "invalid-artifact", "artifact-damaged"),
+)
 def show_embedding(experiment: UUID, embedding: UUID, services: Served) -> Embedding:
     """How far an embedding is, and once it is finished its coordinates."""
     view = get_embedding(services.store, experiment, embedding)
     answer = Embedding.model_validate(view)
-    stored = None if view.checkpoint is None else services.artifacts.find(view.checkpoint)
-    return answer if stored is None else _with_coordinates(answer, stored.path)
+    if view.checkpoint is None:
+        return answer
+    stored = require_artifact(services.store, services.artifacts, view.checkpoint)
+    return _with_coordinates(answer, b"".join(services.artifacts.read(stored.sha256)))
 
 
-def _with_coordinates(embedding: Embedding, path: Path) -> Embedding:
+def _with_coordinates(embedding: Embedding, content: bytes) -> Embedding:
     """What stands in the file of ``contract.tasks.EmbeddingOutcome``."""
     try:
-        tensors = load_file(path)
+        tensors = load(content)
         stages = [
             stage.model_dump() | {"coordinates": tensors[f"stage-{number}"].round(4).tolist()}
             for number, stage in enumerate(embedding.stages, start=1)

@@ -27,6 +27,7 @@ STATUS: Mapping[ProblemType, int] = {
     "too-many-experiments": 409,
     "lease-lost": 409,
     "draining": 409,
+    "artifact-damaged": 410,
     "body-too-large": 413,
     "invalid-submission": 422,
     "invalid-request": 422,
@@ -37,6 +38,7 @@ STATUS: Mapping[ProblemType, int] = {
     "too-many-requests": 429,
     "internal-error": 500,
     "database-unavailable": 503,
+    "storage-unavailable": 503,
     "storage-full": 507,
 }
 TITLES: Mapping[ProblemType, str] = {
@@ -60,6 +62,8 @@ TITLES: Mapping[ProblemType, str] = {
     "internal-error": "Something went wrong in the server",
     "database-unavailable": "The database does not answer",
     "storage-full": "No space left",
+    "storage-unavailable": "The bucket for artifacts does not answer",
+    "artifact-damaged": "The bytes are gone or damaged",
 }
 RETRY_SECONDS = 2
 # Problems of requests that never reached a route.
@@ -82,7 +86,7 @@ def problem(
     extra = dict(headers or {})
     if code == "unauthenticated":
         extra.setdefault("WWW-Authenticate", "Bearer")
-    if code in ("database-unavailable", "too-many-requests"):
+    if code in ("database-unavailable", "storage-unavailable", "too-many-requests"):
         extra.setdefault("Retry-After", str(RETRY_SECONDS))
     return JSONResponse(body.model_dump(), status_code=status, headers=extra, media_type=MEDIA_TYPE)
 

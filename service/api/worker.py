@@ -16,6 +16,7 @@ from contract.tasks import (
     LeaseRequest,
     RegisteredWorker,
     ResultAccepted,
+    Snapshot,
     TaskFailure,
     TaskResult,
     WorkerRegistration,
@@ -27,11 +28,13 @@ from service.api.services import Served
 from service.domain.experiment import Dataset
 from service.domain.leasing import FailureReason
 from service.storage.results import Measurement
+from service.usecases.collect_artifacts import discard_artifacts
 from service.usecases.depart_worker import depart_worker
 from service.usecases.lease_task import lease_task
 from service.usecases.own_worker import check_worker
 from service.usecases.record_failure import record_failure
 from service.usecases.record_result import record_result
+from service.usecases.record_snapshot import record_snapshot
 from service.usecases.register_worker import register_worker
 from service.usecases.release_task import release_task
 from service.usecases.renew_lease import renew_lease
@@ -128,6 +131,18 @@ def result(task: UUID, attempt: Attempt, body: TaskResult, services: Served) -> 
     accepted = record_result(services.store, task, attempt, body.result.model_dump(mode="json"))
     services.changed()
     return ResultAccepted.model_validate(accepted)
+
+
+@router.put(
+    "/tasks/{task}/attempts/{attempt}/snapshot",
+    status_code=204,
+    responses=responses("lease-lost", "not-found", "invalid-artifact"),
+)
+def snapshot(task: UUID, attempt: Attempt, body: Snapshot, services: Served) -> None:
+    """Name an uploaded snapshot as the training's newest: the next attempt goes on from there, on any worker."""
+    superseded = record_snapshot(services.store, task, attempt, body.sha256, body.fraction)
+    if superseded is not None:
+        discard_artifacts(services.store, services.artifacts, [superseded])
 
 
 @router.put("/tasks/{task}/attempts/{attempt}/failure", responses=responses("lease-lost", "not-found"))

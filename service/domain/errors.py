@@ -152,6 +152,18 @@ class StorageFull(StagetuneError):
     code = "storage-full"
 
 
+class StorageUnavailable(StagetuneError):
+    """The bucket for artifacts does not answer; try again in a moment."""
+
+    code = "storage-unavailable"
+
+
+class ArtifactDamaged(StagetuneError):
+    """The bytes of an artifact are gone or damaged."""
+
+    code = "artifact-damaged"
+
+
 class DatabaseUnavailable(StagetuneError):
     """The database does not answer; try again in a moment."""
 

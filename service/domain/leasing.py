@@ -29,6 +29,11 @@ class FailureReason(StrEnum):
         return frozenset({cls.LOST, cls.CRASHED, cls.OUT_OF_MEMORY})
 
     @classmethod
+    def forgiven(cls) -> frozenset["FailureReason"]:
+        """After progress these are no strikes: a training that gets further each time comes to its end."""
+        return frozenset({cls.LOST, cls.CRASHED})
+
+    @classmethod
     def final(cls) -> frozenset["FailureReason"]:
         """These would end the same way again."""
         return frozenset({cls.MEMORY_LIMIT, cls.USER_ERROR, cls.TIME_LIMIT})
@@ -46,8 +51,8 @@ class Verdict:
 def judge(reason: FailureReason, strikes: int, max_strikes: int, *, progressed: bool = False) -> Verdict:
     """What a failure means for a task that carries ``strikes``.
 
-    Stops, preemptions and outages of the server are no strikes, nor is an attempt that ``progressed``: it left a
-    checkpoint further on than all before it, and ends their row. ``max_strikes`` in a row make a dead letter.
+    Stops, preemptions and outages of the server are no strikes. ``max_strikes`` in a row make a dead letter; an attempt
+    that ``progressed``, by a snapshot further than any before, ends the row.
     """
     if reason is FailureReason.CANCELLED:
         return Verdict(TaskState.CANCELLED, strikes)
@@ -55,11 +60,13 @@ def judge(reason: FailureReason, strikes: int, max_strikes: int, *, progressed: 
         return Verdict(TaskState.FAILED, strikes)
     if reason is FailureReason.PREEMPTED:
         return Verdict(TaskState.READY, strikes)
-    strikes = 0 if progressed else strikes + 1
+    if progressed and reason in FailureReason.forgiven():
+        return Verdict(TaskState.READY, 0, 0.0 if reason is FailureReason.LOST else backoff_seconds(1))
+    strikes += 1
     if strikes >= max_strikes:
         return Verdict(TaskState.FAILED, strikes)
-    # A lost lease has rested already until it expired; whatever crashed rests, even where it got on.
-    return Verdict(TaskState.READY, strikes, 0.0 if reason is FailureReason.LOST else backoff_seconds(max(strikes, 1)))
+    # A lost lease has rested already until it expired.
+    return Verdict(TaskState.READY, strikes, 0.0 if reason is FailureReason.LOST else backoff_seconds(strikes))
 
 
 def backoff_seconds(strikes: int) -> float:

@@ -28,6 +28,7 @@ from service.postgres.locks import disarm, process_exists, try_lock
 
 USER = "stagetune"
 DATABASE = "stagetune"
+_INCOMING, _OUTGOING = "stagetune_incoming", "stagetune_outgoing"  # in the middle of a restore only
 
 _START_SECONDS = 120  # crash recovery replays the log before the first connection
 _STOP_SECONDS = 60
@@ -139,16 +140,36 @@ class EmbeddedPostgres:
         return self.url if self.running() else self.start()
 
     def backup(self, target: Path) -> None:
-        """Dump the database in pg_dump's custom format, for pg_restore; `target` appears only when it is whole."""
+        """Dump the database in pg_dump's custom format, for ``restore``; `target` appears only when it is whole."""
         partial = target.absolute().with_name(f"{target.name}.partial")
-        place = [f"--host={self._sockets}", f"--port={places.SOCKET_PORT}", f"--username={USER}", "--no-password"]
-        arguments = ["--format=custom", f"--file={partial}", *place, DATABASE]
-        secret = {"PGPASSWORD": self._password()}
-        failure = programs.run("pg_dump", arguments, folder=self._home, extra_environment=secret)
+        failure = self._client("pg_dump", "--format=custom", f"--file={partial}", DATABASE)
         if failure is not None:
             partial.unlink(missing_ok=True)
             raise PostgresError(f"The backup to {target} failed: {failure}; check the free space and that it runs.")
+        with partial.open("rb") as content:
+            os.fsync(content.fileno())
         partial.replace(target)
+
+    def restore(self, source: Path) -> None:
+        """Put a dump in the place of the database, as a whole or not at all; nobody may be connected to it."""
+        with self._alone():
+            for leftover in (_INCOMING, _OUTGOING):
+                self._query(f"DROP DATABASE IF EXISTS {leftover} WITH (FORCE)")
+            self._query(f"CREATE DATABASE {_INCOMING}")
+            options = ("--exit-on-error", "--single-transaction", "--no-owner", f"--dbname={_INCOMING}")
+            failure = self._client("pg_restore", *options, str(source.absolute()))
+            if failure is not None:
+                self._query(f"DROP DATABASE {_INCOMING} WITH (FORCE)")
+                raise PostgresError(f"{source} cannot be restored: {failure}; the database is as it was.")
+            try:
+                # One transaction: a crash leaves either database under its name, never none.
+                self._query(
+                    f"ALTER DATABASE {DATABASE} RENAME TO {_OUTGOING}; ALTER DATABASE {_INCOMING} RENAME TO {DATABASE}"
+                )
+            except psycopg2.errors.ObjectInUse:
+                self._query(f"DROP DATABASE {_INCOMING} WITH (FORCE)")
+                raise PostgresError("The database is in use: stop the server, then restore again.") from None
+            self._query(f"DROP DATABASE {_OUTGOING} WITH (FORCE)")
 
     @property
     def _record(self) -> Path:
@@ -293,6 +314,12 @@ class EmbeddedPostgres:
             raise PostgresError(
                 f"{program} failed: {failure}; see {self.log}, which ends with: {programs.tail(self.log)}"
             )
+
+    def _client(self, program: str, *arguments: str) -> str | None:
+        """Run a program that connects to the server, as ourselves; what it said if it failed."""
+        place = [f"--host={self._sockets}", f"--port={places.SOCKET_PORT}", f"--username={USER}", "--no-password"]
+        secret = {"PGPASSWORD": self._password()}
+        return programs.run(program, [*place, *arguments], folder=self._home, extra_environment=secret)
 
     def _create_database(self) -> None:
         if self._query("SELECT 1 FROM pg_database WHERE datname = %s", DATABASE) is None:

@@ -1,20 +1,134 @@
-"""The register of artifacts; their bytes lie in the artifact store under the same names."""
+"""The register of artifacts; their bytes lie in the artifact store under the same names.
+
+An upload announces its name before its bytes are stored, and a collection removes the bytes while it holds the row: so
+an artifact is never registered without its bytes, whatever happens at the same time.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from service.storage.engine import Transaction
 
+# Everything that names an artifact. What a task still to be done works on is kept by the results that made it, and
+# once more by the task itself, whose search may be forgotten first.
+REACHABLE = """
+    EXISTS (SELECT FROM result r WHERE r.checkpoint = a.sha256)
+    OR EXISTS (
+        SELECT FROM snapshot s JOIN task t ON t.id = s.task_id
+        WHERE s.sha256 = a.sha256 AND t.state IN ('ready', 'leased')
+    )
+    OR EXISTS (
+        SELECT FROM task t WHERE t.state IN ('ready', 'leased') AND (
+            t.work ->> 'checkpoint' = a.sha256
+            OR t.work -> 'prefix' @> jsonb_build_array(jsonb_build_object('checkpoint', a.sha256))
+        )
+    )
+"""
 
-def add(tx: Transaction, sha256: str, size: int) -> bool:
-    """Register an artifact; False when it is there already."""
-    added = tx.execute(
-        "INSERT INTO artifact (sha256, size) VALUES (:sha256, :size) ON CONFLICT DO NOTHING",
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """An artifact by name, with its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+def announce(tx: Transaction, sha256: str) -> None:
+    """Keep a name whose bytes are about to be stored from collection for a while."""
+    tx.execute(
+        """
+        INSERT INTO artifact (sha256, size, stored) VALUES (:sha256, 0, false)
+        ON CONFLICT (sha256) DO UPDATE SET touched_at = now()
+        """,
+        {"sha256": sha256},
+    )
+
+
+def add(tx: Transaction, sha256: str, size: int) -> None:
+    """Register an artifact whose bytes are stored."""
+    tx.execute(
+        """
+        INSERT INTO artifact (sha256, size) VALUES (:sha256, :size)
+        ON CONFLICT (sha256) DO UPDATE SET size = excluded.size, stored = true, touched_at = now()
+        """,
         {"sha256": sha256, "size": size},
     )
-    return added.rowcount == 1
 
 
 def size(tx: Transaction, sha256: str) -> int | None:
-    """The size of a registered artifact in bytes."""
+    """The size of a stored artifact in bytes; it cannot be collected before the transaction ends."""
     found: int | None = tx.execute(
-        "SELECT size FROM artifact WHERE sha256 = :sha256", {"sha256": sha256}
+        "SELECT size FROM artifact WHERE sha256 = :sha256 AND stored FOR KEY SHARE", {"sha256": sha256}
     ).scalar_one_or_none()
     return found
+
+
+def touch(tx: Transaction, sha256: str) -> bool:
+    """Keep a stored artifact from collection for a while; whether there is one."""
+    touched = tx.execute("UPDATE artifact SET touched_at = now() WHERE sha256 = :sha256 AND stored", {"sha256": sha256})
+    return touched.rowcount == 1
+
+
+def is_stored(tx: Transaction, sha256: str) -> bool:
+    """Whether the register has the artifact with its bytes."""
+    found: bool = tx.execute(
+        "SELECT EXISTS (SELECT FROM artifact WHERE sha256 = :sha256 AND stored)", {"sha256": sha256}
+    ).scalar_one()
+    return found
+
+
+def known(tx: Transaction, names: Collection[str]) -> set[str]:
+    """Those of some names that the register has, stored or announced."""
+    rows = tx.execute("SELECT sha256 FROM artifact WHERE sha256 = ANY(:names)", {"names": list(names)})
+    return {row.sha256 for row in rows}
+
+
+def adopt(tx: Transaction, sha256: str, size: int, age_seconds: float) -> None:
+    """Register bytes that were found without a row, as old as they are; nothing if a row has come meanwhile."""
+    tx.execute(
+        """
+        INSERT INTO artifact (sha256, size, touched_at)
+        VALUES (:sha256, :size, now() - make_interval(secs => :age)) ON CONFLICT DO NOTHING
+        """,
+        {"sha256": sha256, "size": size, "age": age_seconds},
+    )
+
+
+def unreachable(tx: Transaction, grace_seconds: float, limit: int) -> list[Registered]:
+    """Artifacts that nothing names and that nobody has uploaded of late, the oldest first."""
+    rows = tx.execute(
+        f"""
+        SELECT a.sha256, a.size FROM artifact a
+        WHERE a.touched_at < now() - make_interval(secs => :grace) AND NOT ({REACHABLE})
+        ORDER BY a.touched_at LIMIT :limit
+        """,
+        {"grace": grace_seconds, "limit": limit},
+    )
+    return [Registered(row.sha256, row.size) for row in rows]
+
+
+def forget(tx: Transaction, sha256: str, grace_seconds: float) -> Registered | None:
+    """Take an artifact out of the register if nothing names it; until the transaction ends nobody can upload it.
+
+    None if it is reachable after all, was uploaded of late, or is in use at this moment.
+    """
+    # Locked first and judged by a statement of its own, which sees what the lock waited for.
+    held = tx.execute("SELECT FROM artifact WHERE sha256 = :sha256 FOR UPDATE SKIP LOCKED", {"sha256": sha256})
+    if held.first() is None:
+        return None
+    gone = tx.execute(
+        f"""
+        DELETE FROM artifact a
+        WHERE a.sha256 = :sha256 AND a.touched_at <= now() - make_interval(secs => :grace) AND NOT ({REACHABLE})
+        RETURNING a.size
+        """,
+        {"sha256": sha256, "grace": grace_seconds},
+    ).one_or_none()
+    return None if gone is None else Registered(sha256, gone.size)
+
+
+def reachable(tx: Transaction) -> list[Registered]:
+    """Every stored artifact that something names."""
+    rows = tx.execute(f"SELECT a.sha256, a.size FROM artifact a WHERE a.stored AND ({REACHABLE}) ORDER BY a.sha256")
+    return [Registered(row.sha256, row.size) for row in rows]

@@ -1,4 +1,4 @@
-"""Attempts: how far the checkpoints of a task have got, and what became of attempts without a result."""
+"""Attempts: which may still write, and what became of those without a result."""
 
 from uuid import UUID
 
@@ -6,26 +6,6 @@ from service.domain.views import FailedAttempt
 from service.storage import retries
 from service.storage.engine import Transaction
 from service.storage.experiments import WANTS
-
-
-def secure(tx: Transaction, task: UUID, n: int, fraction: float) -> None:
-    """Note how much of a task the newest checkpoint of an attempt keeps; an older one takes nothing back."""
-    tx.execute(
-        "UPDATE attempt SET secured = greatest(secured, :fraction) WHERE task_id = :task AND n = :n",
-        {"task": task, "n": n, "fraction": fraction},
-    )
-
-
-def has_progressed(tx: Transaction, task: UUID, n: int) -> bool:
-    """Whether an attempt has left a checkpoint further on than all before it."""
-    progressed: bool = tx.execute(
-        """
-        SELECT coalesce(max(secured) FILTER (WHERE n = :n), 0) > coalesce(max(secured) FILTER (WHERE n < :n), 0)
-        FROM attempt WHERE task_id = :task
-        """,
-        {"task": task, "n": n},
-    ).scalar_one()
-    return progressed
 
 
 def holds(tx: Transaction, task: UUID, n: int) -> bool:

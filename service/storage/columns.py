@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, Column, DateTime, MetaData, Text, text
+from sqlalchemy import CheckConstraint, Column, DateTime, Index, MetaData, Text, text
 
 from service.storage.engine import SCHEMA
 
@@ -38,3 +38,8 @@ def moment(name: str, *, nullable: bool = True) -> Column[object]:
 def fraction(column: str) -> CheckConstraint:
     """The column is between 0 and 1."""
     return CheckConstraint(f"{column} BETWEEN 0 AND 1", name=column)
+
+
+def unique(name: str, *columns: str, where: str) -> Index:
+    """Among the rows that ``where`` takes, no two have the same values in these columns."""
+    return Index(name, *columns, unique=True, postgresql_where=text(where))

@@ -1,6 +1,6 @@
 """Migrations: the schema is brought to the code's state under a lock, by the server at start and by ``db upgrade``."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,8 +44,10 @@ def current(url: str | URL) -> str | None:
         return _current(connection)
 
 
-def upgrade(url: str | URL, revision: str = "head") -> None:
+def upgrade(url: str | URL, revision: str = "head", before: Callable[[str], None] | None = None) -> None:
     """Bring the database to ``revision`` and create the schemas; two servers that start at once take turns.
+
+    ``before`` is called with the present revision under the same lock, if there is something to migrate and to lose.
 
     Raises:
         DatabaseTooNew: the database stands at a revision that this code does not know.
@@ -53,6 +55,10 @@ def upgrade(url: str | URL, revision: str = "head") -> None:
     """
     with _locked(url) as connection:
         _refuse_newer(connection)
+        present = _current(connection)
+        connection.commit()
+        if before is not None and present is not None and present != head():
+            before(present)
         create_schemas(connection)
         command.upgrade(_config(connection), revision)
 

@@ -29,7 +29,7 @@ from service.domain.states import (
     TrialState,
 )
 from service.storage.access_tables import token
-from service.storage.columns import fraction, moment, one_of, state
+from service.storage.columns import fraction, moment, one_of, state, unique
 from service.storage.columns import metadata as metadata
 
 experiment = Table(
@@ -141,7 +141,10 @@ artifact = Table(
     metadata,
     Column("sha256", Text, primary_key=True),
     Column("size", BigInteger, nullable=False),
+    Column("stored", Boolean, nullable=False, server_default="true", comment="false while its bytes are on their way"),
     moment("created_at", nullable=False),
+    moment("touched_at", nullable=False),
+    Index(None, "touched_at"),
     CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
     CheckConstraint("size >= 0", name="size"),
 )
@@ -192,6 +195,7 @@ task = Table(
     Column("strikes", Integer, nullable=False, server_default="0"),
     Column("worker_id", UUID, ForeignKey(worker.c.id)),
     Column("fraction", Double),
+    Column("progress", Double, comment="the furthest fraction that any snapshot reached"),
     moment("not_before", nullable=False),
     moment("leased_at"),
     moment("lease_expires_at"),
@@ -207,41 +211,14 @@ task = Table(
     CheckConstraint("(state IN ('done', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"),
     CheckConstraint("attempt >= 0 AND strikes >= 0", name="counts"),
     fraction("fraction"),
-    Index(
-        "uq_task_fit",
-        "search_id",
-        "seed",
-        unique=True,
-        postgresql_where=text("kind = 'fit' AND candidate_id IS NULL AND state <> 'cancelled'"),
+    fraction("progress"),
+    unique("uq_task_fit", "search_id", "seed", where="kind = 'fit' AND candidate_id IS NULL AND state <> 'cancelled'"),
+    unique("uq_task_confirmation", "candidate_id", "seed", where="candidate_id IS NOT NULL AND state <> 'cancelled'"),
+    unique("uq_task_range_test", "search_id", where="kind = 'range-test' AND state <> 'cancelled'"),
+    unique(
+        "uq_task_embed", "search_id", "seed", "label", where="kind = 'embed' AND state NOT IN ('failed', 'cancelled')"
     ),
-    Index(
-        "uq_task_confirmation",
-        "candidate_id",
-        "seed",
-        unique=True,
-        postgresql_where=text("candidate_id IS NOT NULL AND state <> 'cancelled'"),
-    ),
-    Index(
-        "uq_task_range_test",
-        "search_id",
-        unique=True,
-        postgresql_where=text("kind = 'range-test' AND state <> 'cancelled'"),
-    ),
-    Index(
-        "uq_task_embed",
-        "search_id",
-        "seed",
-        "label",
-        unique=True,
-        postgresql_where=text("kind = 'embed' AND state NOT IN ('failed', 'cancelled')"),
-    ),
-    Index(
-        "uq_task_evaluate",
-        "search_id",
-        "seed",
-        unique=True,
-        postgresql_where=text("kind = 'evaluate' AND state <> 'cancelled'"),
-    ),
+    unique("uq_task_evaluate", "search_id", "seed", where="kind = 'evaluate' AND state <> 'cancelled'"),
     Index(None, "search_id", "kind"),
     Index("ix_task_ready", "search_id", "created_at", postgresql_where=text("state = 'ready'")),
     Index("ix_task_leased", "lease_expires_at", postgresql_where=text("state = 'leased'")),
@@ -262,12 +239,23 @@ attempt = Table(
     Column("message", Text),
     Column("log", Text),
     Column("seconds", Double),
-    Column("secured", Double, comment="share of the task that its newest checkpoint keeps"),
+    Column("progressed", Boolean, nullable=False, server_default="false", comment="further than any snapshot before"),
     UniqueConstraint("worker_id", "request_id"),
     one_of("outcome", AttemptOutcome),
     CheckConstraint("(outcome IS NULL) = (ended_at IS NULL)", name="ended"),
-    fraction("secured"),
     Index("ix_attempt_unfinished", "task_id", postgresql_where=text("outcome IN ('lost', 'failed')")),
+)
+
+snapshot = Table(
+    "snapshot",
+    metadata,
+    Column("task_id", UUID, ForeignKey(task.c.id, ondelete="CASCADE"), primary_key=True),
+    Column("attempt", Integer, nullable=False),
+    Column("sha256", Text, ForeignKey(artifact.c.sha256), nullable=False),
+    Column("fraction", Double, nullable=False),
+    moment("stored_at", nullable=False),
+    fraction("fraction"),
+    Index(None, "sha256"),
 )
 
 result = Table(

@@ -11,9 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 from service.domain.errors import NotFound
 from service.domain.states import AttemptOutcome, TaskKind, TaskState
 from service.domain.work import TaskWork
+from service.storage import snapshots
 from service.storage.codec import decode, encode
 from service.storage.engine import Transaction
 from service.storage.experiments import SERVED, WANTS
+from service.storage.snapshots import Snapshot
 from service.storage.tables import task
 
 CLAIM = f"""
@@ -36,8 +38,9 @@ WITH chosen AS (
     UPDATE experiment_turn SET claimed_at = clock_timestamp() FROM chosen
     WHERE experiment_turn.experiment_id = chosen.experiment_id
 ), leased AS (
-    UPDATE task SET state = 'leased', attempt = attempt + 1, worker_id = :worker, fraction = NULL,
-           leased_at = now(), lease_expires_at = now() + make_interval(secs => :lease)
+    UPDATE task SET state = 'leased', attempt = attempt + 1, worker_id = :worker,
+           fraction = (SELECT s.fraction FROM snapshot s WHERE s.task_id = task.id), leased_at = now(),
+           lease_expires_at = now() + make_interval(secs => :lease)
     FROM chosen WHERE task.id = chosen.id
     RETURNING task.*
 ), started AS (
@@ -59,6 +62,7 @@ class LeasedTask:
     expires_at: datetime
     lease_seconds: float
     work: TaskWork
+    snapshot: Snapshot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ class AttemptRow:
     n: int
     worker_id: UUID
     outcome: AttemptOutcome | None
+    progressed: bool
 
 
 def add(tx: Transaction, new: Sequence[NewTask]) -> None:
@@ -127,13 +132,13 @@ def add(tx: Transaction, new: Sequence[NewTask]) -> None:
 def claim(tx: Transaction, worker: UUID, request: UUID, lease_seconds: float) -> LeasedTask | None:
     """Lease the next task that the worker can do, as a new attempt; None when there is none."""
     row = tx.execute(CLAIM, {"worker": worker, "request": request, "lease": lease_seconds}).one_or_none()
-    return None if row is None else _lease(row, lease_seconds)
+    return None if row is None else _lease(tx, row, lease_seconds)
 
 
 def attempt_of_request(tx: Transaction, worker: UUID, request: UUID) -> AttemptRow | None:
     """The attempt that an earlier claim with this request id started."""
     row = tx.execute(
-        "SELECT task_id, n, worker_id, outcome FROM attempt WHERE worker_id = :worker AND request_id = :request",
+        "SELECT * FROM attempt WHERE worker_id = :worker AND request_id = :request",
         {"worker": worker, "request": request},
     ).one_or_none()
     return None if row is None else _attempt(row)
@@ -141,9 +146,7 @@ def attempt_of_request(tx: Transaction, worker: UUID, request: UUID) -> AttemptR
 
 def attempt(tx: Transaction, task: UUID, n: int) -> AttemptRow | None:
     """One attempt of a task."""
-    row = tx.execute(
-        "SELECT task_id, n, worker_id, outcome FROM attempt WHERE task_id = :task AND n = :n", {"task": task, "n": n}
-    ).one_or_none()
+    row = tx.execute("SELECT * FROM attempt WHERE task_id = :task AND n = :n", {"task": task, "n": n}).one_or_none()
     return None if row is None else _attempt(row)
 
 
@@ -152,7 +155,7 @@ def held_lease(tx: Transaction, task: UUID, n: int, lease_seconds: float) -> Lea
     row = tx.execute(
         "SELECT * FROM task WHERE id = :task AND attempt = :n AND state = 'leased'", {"task": task, "n": n}
     ).one_or_none()
-    return None if row is None else _lease(row, lease_seconds)
+    return None if row is None else _lease(tx, row, lease_seconds)
 
 
 def count_leases(tx: Transaction, worker: UUID) -> int:
@@ -329,7 +332,7 @@ def count_pending_others(tx: Transaction) -> int:
     return count
 
 
-def _lease(row: Any, lease_seconds: float) -> LeasedTask:
+def _lease(tx: Transaction, row: Any, lease_seconds: float) -> LeasedTask:
     return LeasedTask(
         task=row.id,
         attempt=row.attempt,
@@ -338,6 +341,7 @@ def _lease(row: Any, lease_seconds: float) -> LeasedTask:
         expires_at=row.lease_expires_at,
         lease_seconds=lease_seconds,
         work=decode(TaskWork, row.work),
+        snapshot=None if row.progress is None else snapshots.newest(tx, row.id),
     )
 
 
@@ -356,4 +360,5 @@ def _row(row: Any) -> TaskRow:
 
 
 def _attempt(row: Any) -> AttemptRow:
-    return AttemptRow(row.task_id, row.n, row.worker_id, None if row.outcome is None else AttemptOutcome(row.outcome))
+    outcome = None if row.outcome is None else AttemptOutcome(row.outcome)
+    return AttemptRow(row.task_id, row.n, row.worker_id, outcome, row.progressed)

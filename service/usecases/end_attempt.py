@@ -2,7 +2,7 @@
 
 from service.domain.leasing import FailureReason, Verdict, judge, last_lines
 from service.domain.states import AttemptOutcome, TaskKind, TaskState, TrialState
-from service.storage import Transaction, attempts, tasks, trials
+from service.storage import Transaction, tasks, trials
 from service.storage.tasks import TaskRow
 from service.usecases.announce_news import News, announce_news
 from service.usecases.end_search import end_infeasible
@@ -19,7 +19,9 @@ def end_attempt(
     seconds: float | None = None,
 ) -> Verdict | None:
     """Apply the domain's verdict on a locked task's current attempt; None when the attempt no longer has the task."""
-    verdict = judge(reason, task.strikes, max_strikes, progressed=attempts.has_progressed(tx, task.id, task.attempt))
+    held = tasks.attempt(tx, task.id, task.attempt)
+    progressed = held is not None and held.progressed
+    verdict = judge(reason, task.strikes, max_strikes, progressed=progressed)
     failure = f"{reason}: {message}" if message else str(reason)
     if verdict.state is TaskState.READY:
         applied = tasks.make_ready(tx, task.id, task.attempt, verdict.strikes, verdict.backoff_seconds)

@@ -17,6 +17,7 @@ REGISTRIES = ("pypi", "pythonhosted", "download.pytorch", "conda.anaconda", "npm
 MADE_HERE = {
     ".git",
     ".venv",
+    ".cache",
     ".hypothesis",
     ".mypy_cache",
     ".pytest_cache",

@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from service.artifacts import open_store
 from service.background import Background, Loop
 from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy
@@ -79,8 +80,10 @@ def test_a_loop_that_never_started_can_be_stopped() -> None:
 def test_the_threads_carry_an_experiment_to_its_end(lab: Lab, settings: Settings) -> None:
     tasks_may_be_there = threading.Event()
     screen = Screen()
-    background = Background(lab.store, suggest, screen, settings, tasks_may_be_there.set)
-    other_server = Background(lab.store, suggest, screen, settings)
+    background = Background(
+        lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings, tasks_may_be_there.set
+    )
+    other_server = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)
     experiment, worker = lab.submit(), lab.worker()
     background.start()
     other_server.start()
@@ -107,7 +110,7 @@ def test_the_threads_carry_an_experiment_to_its_end(lab: Lab, settings: Settings
 
 def test_a_second_server_does_nothing_while_the_first_works(lab: Lab, settings: Settings) -> None:
     screen = Screen()
-    background = Background(lab.store, suggest, screen, settings)
+    background = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)
     lab.submit()
     lab.worker()
     with lab.store.exclusive("planner"):
@@ -126,7 +129,7 @@ def test_a_study_that_cannot_be_shown_does_not_keep_others_from_it(lab: Lab, set
             super().sync(study)
 
     screen = Broken()
-    background = Background(lab.store, suggest, screen, settings)
+    background = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)
     lab.submit(phases=[{"epochs": 1, "trials": 2}])
     lab.submit(phases=[{"epochs": 3, "trials": 2}])
     lab.worker(slots=4)
@@ -139,7 +142,7 @@ def test_a_study_that_cannot_be_shown_does_not_keep_others_from_it(lab: Lab, set
 def test_optuna_finds_every_study_as_our_rows_have_it(lab: Lab, settings: Settings, database_url: str) -> None:
     """With the real sampler and the real projection, through pruned and diverged trials."""
     projection = StudyProjection(database_url)
-    background = Background(lab.store, draw, projection, settings)
+    background = Background(lab.store, draw, projection, open_store(None, settings.home, 2**20), settings)
     experiment, worker = lab.submit(phases=[{"epochs": 1, "trials": 9}], search={"sampler": "tpe"}), lab.worker()
     outcomes = iter(["complete", "pruned", "diverged"] * 3)
     while lab.state(experiment) is ExperimentState.RUNNING:

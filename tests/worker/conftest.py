@@ -38,6 +38,7 @@ VERBS = {
     "beat": r"POST /v1/worker/tasks/[^/]+/attempts/\d+/heartbeat",
     "result": r"PUT /v1/worker/tasks/[^/]+/attempts/\d+/result",
     "failure": r"PUT /v1/worker/tasks/[^/]+/attempts/\d+/failure",
+    "snapshot": r"PUT /v1/worker/tasks/[^/]+/attempts/\d+/snapshot",
     "release": r"POST /v1/worker/tasks/[^/]+/attempts/\d+/release",
     "upload": r"PUT /v1/worker/artifacts/[0-9a-f]+",
     "download": r"GET /v1/artifacts/[0-9a-f]+",
@@ -176,7 +177,7 @@ class ProtocolServer(FakeServer):
                 return Answer(StoredArtifact(sha256=path[4], size=len(body)), 201)
             case "download" if path[3] in self.artifacts:
                 return Answer(self.artifacts[path[3]])
-            case "release" | "depart":
+            case "release" | "depart" | "snapshot":
                 return NO_CONTENT
         return problem(404, "not-found", "there is no such thing")
 

@@ -196,7 +196,8 @@ def test_a_process_from_a_lease_to_a_signal(server: ProtocolServer, tmp_path: Pa
         worker.kill()
 
     assert worker.returncode == 0
-    assert server.happened == ["register", "lease", "upload", "result", "lease", "release", "depart"]
+    handed_back = ["upload", "snapshot", "release", "depart"]
+    assert server.happened == ["register", "lease", "upload", "result", "lease", *handed_back]
     result = TaskResult.model_validate_json(server.to("result")[0].body).result
     assert result.outcome == "complete"
     assert result.checkpoint in server.artifacts

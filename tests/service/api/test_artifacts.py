@@ -79,3 +79,18 @@ def test_no_name_leads_out_of_the_store(worker: httpx.Client, server: Any, name:
         assert answer.status_code in (404, 405), answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
     assert {path for path in home.rglob("*") if path.is_file()} == before
+
+
+def test_damage_is_a_problem_of_its_own_until_the_bytes_come_again(
+    worker: httpx.Client, admin: httpx.Client, server: Any
+) -> None:
+    sha256, data = checkpoint(3)
+    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    path = server.settings.home / "artifacts" / sha256[:2] / sha256
+    for damage in (lambda: path.write_bytes(data[:-1] + b"x"), path.unlink):
+        damage()
+        answer = admin.get(f"/v1/artifacts/{sha256}")
+        assert (answer.status_code, answer.json()["type"]) == (410, "/problems/artifact-damaged")
+        assert sha256 in answer.json()["detail"]
+        assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code == 201
+        assert admin.get(f"/v1/artifacts/{sha256}").content == data

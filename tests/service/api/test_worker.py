@@ -164,3 +164,32 @@ def test_many_waiting_workers_hold_neither_threads_nor_connections(
             answered += 1
         assert {poll.result().status_code for poll in polls} == {204}
     assert answered > 1
+
+
+def test_a_snapshot_goes_to_the_next_attempt_and_only_the_newest_is_kept(
+    worker: httpx.Client, registered: str, task: dict[str, Any]
+) -> None:
+    assert task["snapshot"] is None
+    names = []
+    for number, fraction in enumerate((0.25, 0.5)):
+        sha256, data = checkpoint(100 + number)
+        named = {"sha256": sha256, "fraction": fraction}
+        early = worker.put(f"{attempt(task)}/snapshot", json=named)
+        assert (early.status_code, early.json()["type"]) == (422, "/problems/invalid-artifact")
+        worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+        for _ in range(2):
+            assert worker.put(f"{attempt(task)}/snapshot", json=named).status_code == 204
+        names.append(sha256)
+    assert [worker.get(f"/v1/artifacts/{name}").status_code for name in names] == [404, 200]
+    for odd in (-0.1, 1.1, None, "a"):
+        refused = worker.put(f"{attempt(task)}/snapshot", json={"sha256": names[1], "fraction": odd})
+        assert refused.status_code == 422
+
+    assert worker.post(f"{attempt(task)}/release").status_code == 204
+    taken = lease(worker, registered).json()
+    while taken["task"] != task["task"]:
+        taken = lease(worker, registered).json()
+
+    assert taken["snapshot"] == {"sha256": names[1], "fraction": 0.5}
+    stale = worker.put(f"{attempt(task)}/snapshot", json={"sha256": names[1], "fraction": 0.5})
+    assert (stale.status_code, stale.json()["type"]) == (409, "/problems/lease-lost")

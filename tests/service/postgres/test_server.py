@@ -3,16 +3,16 @@
 import contextlib
 import os
 import signal
-import stat
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
 
-from service.postgres import EmbeddedPostgres, PostgresError, places, programs
+from service.postgres import EmbeddedPostgres, PostgresError, places
 
 Query = Callable[[str, str], list[tuple[object, ...]]]
 Start = Callable[[str], "subprocess.Popen[str]"]
@@ -41,6 +41,17 @@ print(server.pid)
 def read_pid(process: "subprocess.Popen[str]") -> int:
     assert process.stdout is not None
     return int(process.stdout.readline())
+
+
+def postmasters(server: EmbeddedPostgres) -> list[int]:
+    """The processes that were started on the server's data; its backends call themselves otherwise."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            command = process.cmdline()
+            if "-D" in command and str(server.data) in command and Path(command[0]).name == "postgres":
+                found.append(process.pid)
+    return found
 
 
 class TestLife:
@@ -86,6 +97,23 @@ class TestDeaths:
         assert server.pid == pid
         server.stop()
         assert not server.running()
+
+    def test_kills_of_either_side_again_and_again_leave_one_server_with_every_row(
+        self, query: Query, server: EmbeddedPostgres, started: Start
+    ) -> None:
+        query(server.start(), "CREATE TABLE kept (round integer)")
+        for number in range(3):
+            starter = started(START_AND_WAIT)
+            postmaster = read_pid(starter)
+            query(server.url, f"INSERT INTO kept VALUES ({number})")
+            starter.kill()
+            os.kill(postmaster, signal.SIGKILL)
+            starter.wait()
+            query(server.start(), "SELECT 1")
+            assert postmasters(server) == [server.pid]
+            assert query(server.url, "SELECT count(*) FROM kept") == [(number + 1,)]
+        server.stop()
+        assert postmasters(server) == []
 
     def test_holds_no_pipe_of_its_starter(self, server: EmbeddedPostgres, started: Start) -> None:
         output, _ = started(START_AND_LEAVE).communicate(timeout=60)
@@ -200,22 +228,3 @@ class TestFailures:
     def test_a_url_before_the_first_start_is_an_error(self, home: Path) -> None:
         with pytest.raises(PostgresError, match="start the server first"):
             _ = EmbeddedPostgres(home).url
-
-
-class TestBackup:
-    def test_can_be_restored(self, query: Query, server: EmbeddedPostgres, home: Path) -> None:
-        query(server.start(), "CREATE TABLE kept AS SELECT 7 AS value")
-        target = home / "before.dump"
-        server.backup(target)
-        query(server.url, "DROP TABLE kept")
-        dsn = make_url(server.url).set(drivername="postgresql").render_as_string(hide_password=False)
-        subprocess.run([programs.bundled() / "bin" / "pg_restore", f"--dbname={dsn}", target], check=True)
-        assert query(server.url, "SELECT value FROM kept") == [(7,)]
-        assert stat.S_IMODE(target.stat().st_mode) == 0o600
-
-    def test_a_failed_backup_leaves_nothing(self, server: EmbeddedPostgres, home: Path) -> None:
-        server.start()
-        server.stop()
-        with pytest.raises(PostgresError, match="backup"):
-            server.backup(home / "before.dump")
-        assert not list(home.glob("before.dump*"))

@@ -1,0 +1,23 @@
+"""Artifacts: checkpoints, snapshots and embeddings as files named by content, in a folder or in a bucket."""
+
+from pathlib import Path
+
+from service.artifacts.bucket import Bucket
+from service.artifacts.folder import Folder
+from service.artifacts.store import ArtifactStore, Upload
+
+__all__ = ["ArtifactStore", "Bucket", "Folder", "Upload", "open_store"]
+
+SCHEME = "s3://"
+
+
+def open_store(where: str | None, home: Path, limit: int) -> ArtifactStore:
+    """The store at ``where``, s3://bucket/prefix or a folder; by default the folder artifacts of the home.
+
+    Raises StorageUnavailable for a bucket that cannot be meant, or without the library.
+    """
+    default = home / "artifacts"
+    if where is not None and where.startswith(SCHEME):
+        return ArtifactStore(Bucket(where), default / "tmp", limit)
+    root = default if where is None else Path(where)
+    return ArtifactStore(Folder(root), root / "tmp", limit)

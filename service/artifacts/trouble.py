@@ -1,0 +1,24 @@
+"""What goes wrong with disks, in the service's words."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from service.domain.errors import StorageFull
+
+# No room: of the disk, of a quota, of a limit on this process. No folder to write to: read-only, not ours, gone.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_FOLDER = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """No room and no right to write become StorageFull, which workers wait out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StorageFull from error
+        if error.errno in _NO_FOLDER:
+            raise StorageFull("the server's artifact folder cannot be written to") from error
+        raise

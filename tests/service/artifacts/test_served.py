@@ -1,0 +1,55 @@
+"""A server whose artifacts lie in a bucket: over HTTP it is the same as one with a folder."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.artifacts import Bucket
+from service.settings import Settings, SettingsError
+from tests.service.api.conftest import serving
+from tests.service.api.helpers import checkpoint
+
+
+def test_a_checkpoint_goes_into_the_bucket_and_comes_out(database_url: str, bucket_url: str, tmp_path: Path) -> None:
+    settings = Settings.load(home=tmp_path, database_url=database_url, threads=4, artifacts=bucket_url, dashboard=False)
+    sha256, data = checkpoint(1)
+    with serving(create_app(settings)) as url:
+        token = settings.admin_token_file.read_text().strip()
+        worker_token = settings.worker_token_file.read_text().strip()
+        headers, worker_headers = ({"Authorization": f"Bearer {name}"} for name in (token, worker_token))
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            path = f"/v1/artifacts/{sha256}"
+            assert client.get(path, headers=headers).status_code == 404
+            for status in (201, 200):
+                sent = client.put(f"/v1/worker{path[3:]}", content=data, headers=worker_headers)
+                assert sent.status_code == status
+            got = client.get(path, headers=headers)
+            assert got.content == data
+            assert got.headers["Content-Disposition"].startswith("attachment")
+            assert got.headers["ETag"] == f'"{sha256}"'
+            assert client.head(path, headers=headers).headers["Content-Length"] == str(len(data))
+            assert client.get("/readyz").json()["checks"]["artifacts"] == "ok"
+            Bucket(bucket_url).remove(sha256)
+            assert client.get(path, headers=headers).json()["type"] == "/problems/artifact-damaged"
+    assert list((tmp_path / "artifacts" / "tmp").iterdir()) == []
+
+
+def test_a_bucket_that_is_away_is_503_and_not_ready(database_url: str, s3_endpoint: str, tmp_path: Path) -> None:
+    assert s3_endpoint
+    settings = Settings.load(
+        home=tmp_path, database_url=database_url, threads=4, artifacts="s3://nobody-made-this", dashboard=False
+    )
+    sha256, data = checkpoint(1)
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+        headers = {"Authorization": f"Bearer {settings.worker_token_file.read_text().strip()}"}
+        sent = client.put(f"/v1/worker/artifacts/{sha256}", content=data, headers=headers)
+        assert (sent.status_code, sent.json()["type"]) == (503, "/problems/storage-unavailable")
+        assert "Retry-After" in sent.headers
+
+
+@pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "gs://bucket", "s3://bucket/a?b=c", "https://bucket"])
+def test_what_is_neither_folder_nor_bucket_is_refused(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"STAGETUNE_ARTIFACTS: .*s3://bucket/prefix"):
+        Settings.load(home=tmp_path, artifacts=value)

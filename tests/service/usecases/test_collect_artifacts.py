@@ -1,0 +1,218 @@
+"""The collection of artifacts: all that nothing names goes, nothing that anything names, whatever crashed or runs."""
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from service.artifacts import ArtifactStore, Folder
+from service.artifacts.store import Upload
+from service.domain.errors import ArtifactDamaged, InvalidArtifact, NotFound
+from service.storage import Storage, artifacts
+from service.usecases.collect_artifacts import collect_artifacts, discard_artifacts
+from service.usecases.record_artifact import record_artifact, reuse_artifact
+from service.usecases.record_result import record_result
+from service.usecases.record_snapshot import record_snapshot
+from service.usecases.require_artifact import require_artifact
+from tests.service.api.helpers import checkpoint
+from tests.service.lab import Lab
+
+HOUR = 3600.0
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(Folder(tmp_path / "artifacts"), tmp_path / "artifacts" / "tmp", 100_000)
+
+
+def upload(store: Storage, files: ArtifactStore, seed: int, age: float = 0) -> str:
+    """An artifact that was uploaded ``age`` seconds ago."""
+    sha256, data = checkpoint(seed)
+    with files.upload(sha256) as arriving:
+        arriving.write(data)
+        record_artifact(store, arriving)
+    make_old(store, files, sha256, age)
+    return sha256
+
+
+def make_old(store: Storage, files: ArtifactStore, sha256: str, age: float) -> None:
+    with store.transaction() as tx:
+        statement = "UPDATE artifact SET touched_at = now() - make_interval(secs => :age) WHERE sha256 = :sha256"
+        tx.execute(statement, {"age": age, "sha256": sha256})
+    path = files.place.path(sha256)
+    assert path is not None
+    written = path.stat().st_mtime - age
+    os.utime(path, (written, written))
+
+
+def names(files: ArtifactStore) -> set[str]:
+    return {file.sha256 for file in files.listing()}
+
+
+def rows(lab: Lab) -> set[str]:
+    return {row.sha256 for row in lab.rows("SELECT sha256 FROM artifact")}
+
+
+def test_what_nothing_names_goes_after_the_grace(lab: Lab, files: ArtifactStore) -> None:
+    old, young = upload(lab.store, files, 1, 2 * HOUR), upload(lab.store, files, 2)
+
+    looked = collect_artifacts(lab.store, files, HOUR, dry=True)
+    assert (looked.removed, names(files)) == (1, {old, young})
+    gone = collect_artifacts(lab.store, files, HOUR)
+
+    assert (gone.removed, gone.removed_bytes) == (looked.removed, looked.removed_bytes)
+    assert names(files) == rows(lab) == {young}
+    assert collect_artifacts(lab.store, files, HOUR).removed == 0
+
+
+def test_what_anything_names_stays(lab: Lab, files: ArtifactStore) -> None:
+    lab.submit()
+    worker = lab.worker(slots=3)
+    lab.plan()
+    done, running = lab.take(worker), lab.take(worker)
+    result, snapshot = upload(lab.store, files, 1, 2 * HOUR), upload(lab.store, files, 2, 2 * HOUR)
+    record_result(lab.store, done.task, done.attempt, {**lab.outcome(done), "checkpoint": result})
+    record_snapshot(lab.store, running.task, running.attempt, snapshot, 0.5)
+    prefix, last = upload(lab.store, files, 3, 2 * HOUR), upload(lab.store, files, 4, 2 * HOUR)
+    waiting = lab.value("SELECT id FROM task WHERE state = 'ready' LIMIT 1")
+    lab.run(
+        "UPDATE task SET work = work || jsonb_build_object('checkpoint', CAST(:last AS text),"
+        " 'prefix', jsonb_build_array(jsonb_build_object('checkpoint', CAST(:prefix AS text)))) WHERE id = :id",
+        id=waiting,
+        prefix=prefix,
+        last=last,
+    )
+
+    assert collect_artifacts(lab.store, files, HOUR).removed == 0
+    assert discard_artifacts(lab.store, files, [result, snapshot, prefix, last]) == []
+    assert names(files) == {result, snapshot, prefix, last}
+
+
+def test_the_snapshot_of_a_task_that_has_ended_goes_at_once(lab: Lab, files: ArtifactStore) -> None:
+    lab.submit()
+    worker = lab.worker()
+    lab.plan()
+    lease = lab.take(worker)
+    snapshot = upload(lab.store, files, 1)
+    record_snapshot(lab.store, lease.task, lease.attempt, snapshot, 0.5)
+    lab.finish(lease)
+
+    collect_artifacts(lab.store, files, HOUR)
+
+    assert snapshot not in names(files) | rows(lab)
+
+
+def test_bytes_without_a_row_go_after_the_grace(lab: Lab, files: ArtifactStore) -> None:
+    old, young = upload(lab.store, files, 1), upload(lab.store, files, 2)
+    make_old(lab.store, files, old, 2 * HOUR)
+    lab.run("DELETE FROM artifact")
+
+    assert collect_artifacts(lab.store, files, HOUR, dry=True).removed == 1
+    assert collect_artifacts(lab.store, files, HOUR).removed == 1
+
+    assert names(files) == {young}
+
+
+class Crash(Exception):
+    """The process ends here."""
+
+
+def test_a_crash_anywhere_in_an_upload_leaves_nothing_that_counts(
+    lab: Lab, files: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256, data = checkpoint(1)
+
+    def crash(*_: object) -> None:
+        raise Crash
+
+    # Before the bytes are placed, then between them and their row.
+    for place, method in ((Upload, "place"), (artifacts, "add")):
+        with monkeypatch.context() as patch, files.upload(sha256) as arriving:
+            arriving.write(data)
+            patch.setattr(place, method, crash)
+            with pytest.raises(Crash):
+                record_artifact(lab.store, arriving)
+        assert reuse_artifact(lab.store, files, sha256) is None
+        worker = lab.worker()
+        lab.submit(key=method)
+        lab.plan()
+        lease = lab.take(worker)
+        with pytest.raises(InvalidArtifact):
+            record_result(lab.store, lease.task, lease.attempt, {**lab.outcome(lease), "checkpoint": sha256})
+    make_old(lab.store, files, sha256, 2 * HOUR)
+    collect_artifacts(lab.store, files, HOUR)
+    assert sha256 not in names(files) | rows(lab)
+
+
+def test_a_crash_between_the_bytes_and_the_end_of_their_row_is_mended(
+    lab: Lab, files: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = upload(lab.store, files, 1, 2 * HOUR)
+    remove = files.remove
+
+    def crash(name: str) -> None:
+        remove(name)
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "remove", crash)
+        with pytest.raises(Crash):
+            collect_artifacts(lab.store, files, HOUR)
+    assert (names(files), rows(lab)) == (set(), {sha256})
+    assert reuse_artifact(lab.store, files, sha256) is None, "the row alone does not spare an upload"
+    assert upload(lab.store, files, 1) == sha256
+    assert require_artifact(lab.store, files, sha256).size > 0
+
+
+def test_an_upload_at_the_moment_of_its_collection_ends_with_bytes_and_row(
+    lab: Lab, files: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = upload(lab.store, files, 1, 2 * HOUR)
+    collecting, go_on = threading.Event(), threading.Event()
+    remove = files.remove
+
+    def slowly(name: str) -> None:
+        collecting.set()
+        assert go_on.wait(60)
+        remove(name)
+
+    monkeypatch.setattr(files, "remove", slowly)
+    collector = threading.Thread(target=collect_artifacts, args=(lab.store, files, HOUR))
+    collector.start()
+    assert collecting.wait(60)
+    uploader = threading.Thread(target=upload, args=(lab.store, files, 1))
+    uploader.start()
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%artifact%'"
+    while not lab.rows(waits):
+        assert uploader.is_alive()
+    go_on.set()
+    collector.join(60)
+    uploader.join(60)
+
+    assert names(files) == rows(lab) == {sha256}
+    assert require_artifact(lab.store, files, sha256).size > 0
+
+
+def test_bytes_that_are_gone_or_damaged_are_told_and_mended_by_an_upload(lab: Lab, files: ArtifactStore) -> None:
+    lab.submit()
+    worker = lab.worker()
+    lab.plan()
+    lease = lab.take(worker)
+    sha256 = upload(lab.store, files, 1)
+    record_result(lab.store, lease.task, lease.attempt, {**lab.outcome(lease), "checkpoint": sha256})
+    path = files.place.path(sha256)
+    assert path is not None
+    with pytest.raises(NotFound):
+        require_artifact(lab.store, files, "0" * 64)
+
+    path.write_bytes(b"rubbish")
+    with pytest.raises(ArtifactDamaged, match="damaged"):
+        require_artifact(lab.store, files, sha256)
+    assert collect_artifacts(lab.store, files, HOUR, dry=True).missing == [sha256]
+    path.unlink()
+    with pytest.raises(ArtifactDamaged, match="gone"):
+        require_artifact(lab.store, files, sha256)
+    assert collect_artifacts(lab.store, files, HOUR, dry=True).missing == [sha256]
+    upload(lab.store, files, 1)
+    assert collect_artifacts(lab.store, files, HOUR, dry=True).missing == []
