@@ -4,7 +4,6 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
 from fastapi import Depends
-from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.services import Services
+from service.api.strict import StrictRoute
 from service.domain.access import Identity, Scope
 from service.domain.errors import Forbidden, Unauthenticated
 from service.usecases.authenticate import authenticate_session, authenticate_token
@@ -73,7 +73,7 @@ class Requires:
         return identity
 
 
-class GuardedRoute(APIRoute):
+class GuardedRoute(StrictRoute):
     """A route that knows who asks before it reads a body: strangers cannot make the server parse anything."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

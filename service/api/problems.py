@@ -26,6 +26,8 @@ STATUS: Mapping[ProblemType, int] = {
     "conflict": 409,
     "lease-lost": 409,
     "body-too-large": 413,
+    "unsupported-media-type": 415,
+    "range-not-satisfiable": 416,
     "invalid-submission": 422,
     "invalid-request": 422,
     "result-conflict": 422,
@@ -46,6 +48,8 @@ TITLES: Mapping[ProblemType, str] = {
     "conflict": "The state of the thing does not allow this",
     "lease-lost": "The attempt was superseded",
     "body-too-large": "The body is too large",
+    "unsupported-media-type": "The body is not in a format that is read here",
+    "range-not-satisfiable": "There are no such bytes",
     "invalid-submission": "The submission cannot be run as it is",
     "invalid-request": "The request does not have the published form",
     "result-conflict": "Another result was accepted before",
@@ -61,7 +65,7 @@ RETRY_SECONDS = 2
 # Problems of requests that never reached a route.
 _BY_STATUS: Mapping[int, ProblemType] = {
     400: "malformed-body", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
-    413: "body-too-large", 422: "invalid-request", 429: "too-many-requests",
+    413: "body-too-large", 415: "unsupported-media-type", 416: "range-not-satisfiable", 422: "invalid-request", 429: "too-many-requests",
 }  # fmt: skip
 
 

@@ -59,6 +59,12 @@ class MalformedBody(StagetuneError):
     code = "malformed-body"
 
 
+class UnsupportedMediaType(StagetuneError):
+    """The body is in a format or an encoding that this address does not read."""
+
+    code = "unsupported-media-type"
+
+
 class BodyTooLarge(StagetuneError):
     """The body is larger than the server accepts."""
 
