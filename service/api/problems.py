@@ -65,7 +65,8 @@ RETRY_SECONDS = 2
 # Problems of requests that never reached a route.
 _BY_STATUS: Mapping[int, ProblemType] = {
     400: "malformed-body", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
-    413: "body-too-large", 415: "unsupported-media-type", 416: "range-not-satisfiable", 422: "invalid-request", 429: "too-many-requests",
+    413: "body-too-large", 415: "unsupported-media-type", 416: "range-not-satisfiable", 422: "invalid-request",
+    429: "too-many-requests",
 }  # fmt: skip
 
 
