@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
 from contract.problems import Fault, Problem, ProblemType
 from service.api.faults import faults_of
@@ -131,8 +133,11 @@ def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     return problem("invalid-request", "the request does not have the published form", faults_of(error.errors()))
 
 
-def _http_exception(_: Request, error: Exception) -> JSONResponse:
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     code = _BY_STATUS.get(error.status_code, "invalid-request" if error.status_code < 500 else "internal-error")
     detail = {
         "not-found": "nothing is at this address",
@@ -140,7 +145,16 @@ def _http_exception(_: Request, error: Exception) -> JSONResponse:
         "body-too-large": "the body is larger than this address takes",
         "malformed-body": "the body is not JSON, or nested too deeply",
     }.get(code, HTTPStatus(error.status_code).phrase)
-    return problem(code, detail, status=error.status_code, headers=error.headers)
+    return problem(code, detail, status=error.status_code, headers=headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Every method of an address: Starlette names those of its first route only."""
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.path and context.methods and compile_path(context.path)[0].match(request.scope["path"]):
+            methods |= context.methods
+    return methods
 
 
 def _internal_error(_: Request, __: Exception) -> JSONResponse:
