@@ -65,6 +65,12 @@ class UnsupportedMediaType(StagetuneError):
     code = "unsupported-media-type"
 
 
+class RangeNotSatisfiable(StagetuneError):
+    """There are no such bytes."""
+
+    code = "range-not-satisfiable"
+
+
 class BodyTooLarge(StagetuneError):
     """The body is larger than the server accepts."""
 
