@@ -66,9 +66,11 @@ def test_what_openapi_says_is_what_the_server_does(
 
     token = server.settings.admin_token_file.read_text().strip()
     command = [
-        str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config), "run", f"{server.url}/openapi.json",
+        str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config),
+        "run", f"{server.url}/openapi.json",
         "--header", f"Authorization: Bearer {token}", "--checks", "all", "--continue-on-failure", "--no-color",
-        "--max-examples", str(EXAMPLES), "--request-timeout", "60", "--suppress-health-check", "all", "--warnings", "off",
+        "--max-examples", str(EXAMPLES), "--request-timeout", "60", "--suppress-health-check", "all",
+        "--warnings", "off",
     ]  # fmt: skip
     if EXAMPLES < NIGHTLY:
         command += ["--exclude-path-regex", LEFT_OUT, "--seed", "1", "--no-shrink"]
