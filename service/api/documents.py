@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
+from contract.submission import MAX_BYTES as MAX_BYTES
 from service.domain.errors import MalformedBody, UnsupportedMediaType
 
-MAX_BYTES = 1024**2
 MAX_DEPTH = 32
 MAX_KEYS = 10_000
 MAX_TEXT = 2**16

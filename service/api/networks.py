@@ -12,6 +12,7 @@ from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoic
 from service.api.auth import READ, SUBMIT, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
+from service.artifacts import MAX_HEADER_BYTES
 from service.domain import networks
 from service.domain.errors import InvalidArtifact
 from service.domain.experiment import Variant
@@ -63,8 +64,11 @@ def show_embedding(experiment: UUID, embedding: UUID, services: Served) -> Embed
 
 
 def _with_coordinates(embedding: Embedding, path: Path) -> Embedding:
-    """What stands in the file of ``contract.tasks.EmbeddingOutcome``."""
+    """What stands in the file of ``contract.tasks.EmbeddingOutcome``; a file of more than that is not read."""
+    most = 4 * embedding.points * (2 * len(embedding.stages) + 2) + MAX_HEADER_BYTES
     try:
+        if path.stat().st_size > most:
+            raise ValueError("more bytes than the embedding has")
         tensors = load_file(path)
         stages = [
             stage.model_dump() | {"coordinates": tensors[f"stage-{number}"].round(4).tolist()}

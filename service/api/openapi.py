@@ -11,14 +11,13 @@ from service.api.problems import MEDIA_TYPE
 
 _REF = "#/components/schemas/{model}"
 # What the answer of an operation makes possible: parameters of further operations, by where they stand in it.
-_EXPERIMENT = {"experiment": "$response.body#/id"}
+_OF_AN_EXPERIMENT = (
+    "show_experiment", "pause", "resume", "cancel", "report", "follow_events", "embed", "embeddings",
+)  # fmt: skip
 _EMBEDDING = {"experiment": "$request.path.experiment", "embedding": "$response.body#/id"}
 _LINKS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "create_token": {"revoke_token": {"token": "$response.body#/id"}},
-    "submit": {
-        name: _EXPERIMENT
-        for name in ("show_experiment", "pause", "resume", "cancel", "report", "follow_events", "embed", "embeddings")
-    },
+    "submit": dict.fromkeys(_OF_AN_EXPERIMENT, {"experiment": "$response.body#/id"}),
     "embed": {"show_embedding": _EMBEDDING},
     "register": {"depart": {"worker": "$request.path.worker"}},
     "upload_artifact": {name: {"sha256": "$response.body#/sha256"} for name in ("download_artifact", "find_artifact")},
