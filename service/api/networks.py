@@ -66,9 +66,9 @@ def show_embedding(experiment: UUID, embedding: UUID, services: Served) -> Embed
 def _with_coordinates(embedding: Embedding, path: Path) -> Embedding:
     """What stands in the file of ``contract.tasks.EmbeddingOutcome``; a file of more than that is not read."""
     most = 4 * embedding.points * (2 * len(embedding.stages) + 2) + MAX_HEADER_BYTES
+    if path.stat().st_size > most:
+        raise InvalidArtifact("the worker's file is larger than the embedding it should hold; ask for it again")
     try:
-        if path.stat().st_size > most:
-            raise ValueError("more bytes than the embedding has")
         tensors = load_file(path)
         stages = [
             stage.model_dump() | {"coordinates": tensors[f"stage-{number}"].round(4).tolist()}

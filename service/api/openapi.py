@@ -17,7 +17,7 @@ _OF_AN_EXPERIMENT = (
 _EMBEDDING = {"experiment": "$request.path.experiment", "embedding": "$response.body#/id"}
 _LINKS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "create_token": {"revoke_token": {"token": "$response.body#/id"}},
-    "submit": dict.fromkeys(_OF_AN_EXPERIMENT, {"experiment": "$response.body#/id"}),
+    "submit": {name: {"experiment": "$response.body#/id"} for name in _OF_AN_EXPERIMENT},
     "embed": {"show_embedding": _EMBEDDING},
     "register": {"depart": {"worker": "$request.path.worker"}},
     "upload_artifact": {name: {"sha256": "$response.body#/sha256"} for name in ("download_artifact", "find_artifact")},

@@ -205,7 +205,7 @@ def test_a_redirect_to_another_server_is_not_followed(client: Client, server: Fa
         for route in (LIST, SUBMIT):
             server.on(route, Answer(status=status, headers={"Location": f"{other.url}/v1/experiments"}))
         with pytest.raises(UnexpectedAnswer, match=str(status)):
-            client.list()
+            client.experiments()
         with pytest.raises(UnexpectedAnswer, match=str(status)):
             client.submit("name: a\n")
         assert other.calls == []

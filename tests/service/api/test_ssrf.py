@@ -1,7 +1,5 @@
 """The server takes no address to fetch from: whatever is written like one, nobody is called."""
 
-
-
 import select
 import socket
 
