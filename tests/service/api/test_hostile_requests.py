@@ -106,6 +106,7 @@ def faulty(answer: httpx.Response, *types: str) -> list[str]:
     return [] if not types or code in types else [f"{code}: {problem.detail[:200]}"]
 
 
+@pytest.mark.timeout(600)  # for a busy machine
 @pytest.mark.usefixtures("registered")
 def test_no_body_gets_further_than_the_parser_that_should_not(
     module_database: str, admin: httpx.Client, worker: httpx.Client
