@@ -5,7 +5,7 @@ from pathlib import Path
 
 from client.errors import BadUsage
 from client.http import Body
-from contract.submission import Submission
+from contract.submission import MAX_BYTES, Submission
 
 Source = Path | str | Mapping[str, object] | Submission
 
@@ -39,9 +39,13 @@ def read_source(source: Source) -> Body | str:
 
 def _read(path: Path) -> Body:
     try:
-        content = path.read_bytes()
+        # A device or a pipe has no size to ask for, and may have no end.
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadUsage(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise BadUsage(f"{path} is longer than the {MAX_BYTES // 1024:,} KiB that a submission may have")
     if not content.strip():
         raise BadUsage(f"{path} is empty: a submission needs name, dataset and architectures")
     return Body(content, "application/json" if path.suffix == ".json" else "application/yaml")

@@ -35,7 +35,7 @@ def _number(value: object, otherwise: Literal["int_type", "float_type"]) -> obje
     return value
 
 
-_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 
 
 # A number in a document is a number, as JSON Schema means it: 2 and 2.0 are whole, 2 is real, true and "2" are neither.

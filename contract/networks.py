@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from contract.base import Digest, Lenient, Name, PositiveFloat, PositiveInt, Strict
+from contract.base import WHOLE, Digest, Flag, Lenient, Name, PositiveFloat, PositiveInt, Strict
 from contract.submission import BudgetRule, Learning, Point
 from contract.tasks import DatasetUse, Recipe, StageShape
 
@@ -28,6 +28,13 @@ class NetworkChoice(Strict):
 class EmbeddingRequest(NetworkChoice):
     """A t-SNE of the features of every stage. The same request again gives the same embedding."""
 
+    # In a query all values are text; in a body they have types.
+    checkpointing: Flag = False
+    normalize_cuts: Flag = False
+    phase: Annotated[int, Field(ge=0, le=99), WHOLE] | None = Field(None, description="from 0; default: the last")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE] | None = Field(
+        None, description="default: the experiment's first"
+    )
     points: PositiveInt | None = Field(
         None, description="of the test set, as many of each class; default: 2000, or all that there are"
     )

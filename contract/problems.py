@@ -11,6 +11,8 @@ ProblemType = Literal[
     "invalid-request",  # 422: the request does not have the published form
     "malformed-body",  # 400: not JSON or YAML at all
     "body-too-large",  # 413
+    "unsupported-media-type",  # 415: a body of another media type, character set or content encoding
+    "range-not-satisfiable",  # 416
     "unauthenticated",  # 401: no token or session, or one that is unknown, expired or revoked
     "forbidden",  # 403: the token's scopes do not reach here, or the request came from another site
     "not-found",  # 404

@@ -11,6 +11,9 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from contract.base import REAL, WHOLE, Flag, Name, NonNegativeFloat, PositiveFloat, PositiveInt, Strict
 
+MAX_BYTES = 1024**2
+"""A submission longer than this is refused."""
+
 StageNotation = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
 
 

@@ -27,6 +27,7 @@ FailureReason = Literal[
     "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit"
 ]
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
+Notes = Annotated[dict[Name, Note], Field(max_length=100)]
 Text = Annotated[str, StringConstraints(max_length=64_000, pattern=r"^[^\x00]*$")]
 
 
@@ -47,7 +48,7 @@ class WorkerRegistration(Strict):
     name: Name
     device: Name = Field(description="cpu, cuda:0, mps ...")
     slots: Annotated[int, Field(ge=1, le=256), WHOLE] = 1
-    info: dict[Name, Note] = Field({}, description="host, versions, device name")
+    info: Notes = Field({}, description="host, versions, device name")
     datasets: Annotated[list[HeldDataset], Field(max_length=1_000)] = []
 
 
@@ -224,7 +225,7 @@ class TrainingOutcome(Strict):
     total_seconds: NonNegativeFloat = Field(description="wall time of the attempt, everything included")
     memory: Memory
     curve: Annotated[list[Measurement], Field(max_length=100_000)] = []
-    provenance: dict[Name, Note] = {}
+    provenance: Notes = {}
 
 
 class StageProbe(Strict):
@@ -242,7 +243,7 @@ class EvaluationOutcome(Strict):
     images: PositiveInt
     total_seconds: NonNegativeFloat
     stages: Annotated[list[StageProbe], Field(max_length=1_000)] = Field([], description="first to last")
-    provenance: dict[Name, Note] = {}
+    provenance: Notes = {}
 
 
 class RangeOutcome(Strict):
@@ -251,7 +252,7 @@ class RangeOutcome(Strict):
     outcome: Literal["ranged"]
     losses: Annotated[list[NonNegativeFloat | None], Field(min_length=1, max_length=1_000)]
     total_seconds: NonNegativeFloat
-    provenance: dict[Name, Note] = {}
+    provenance: Notes = {}
 
 
 class EmbeddedStage(Strict):
@@ -275,7 +276,7 @@ class EmbeddingOutcome(Strict):
     perplexity: PositiveFloat
     stages: Annotated[list[EmbeddedStage], Field(min_length=1, max_length=1_000)]
     total_seconds: NonNegativeFloat
-    provenance: dict[Name, Note] = {}
+    provenance: Notes = {}
 
 
 Outcome = Annotated[

@@ -1,5 +1,7 @@
 """Checkpoints in and out, named by content."""
 
+import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
@@ -13,7 +15,7 @@ from service.api.auth import WORKER, WORKER_OR_READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
 from service.artifacts.store import check_name
-from service.domain.errors import Fault, InvalidRequest
+from service.domain.errors import DigestMismatch, Fault, InvalidRequest, RangeNotSatisfiable
 from service.failpoints import reach
 from service.usecases.check_attempt import check_attempt
 from service.usecases.record_artifact import record_artifact, reuse_artifact
@@ -24,6 +26,7 @@ router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["artifacts"])
 # The store has a limit of its own, from the settings; the application's limit for documents does not apply here.
 _NO_LIMIT = 2**62
 _CHUNK = 1024**2
+_RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 
 @router.put(
@@ -67,9 +70,12 @@ async def upload_artifact(
         await run_in_threadpool(check_attempt, services.store, task, attempt)
     stored = await run_in_threadpool(reuse_artifact, services.store, services.artifacts, sha256)
     if stored is not None:
-        # Read to its end, so that the client is not cut off while it still sends.
-        async for _ in _chunks(request):
-            pass
+        # Read to its end, so that the client is not cut off while it still sends, and held to the same promise.
+        seen = hashlib.sha256()
+        async for chunk in _chunks(request):
+            await run_in_threadpool(seen.update, chunk)
+        if seen.hexdigest() != sha256:
+            raise DigestMismatch("the bytes received do not have the SHA-256 in the address; send them again")
         response.status_code = 200
     else:
         with services.artifacts.upload(sha256) as upload:
@@ -86,12 +92,20 @@ async def upload_artifact(
     dependencies=[WORKER_OR_READ],
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        **responses("not-found", "artifact-damaged", "storage-unavailable"),
+        206: {
+            "description": "The part that `Range` asks for, where artifacts are kept in a folder",
+            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **responses("not-found", "artifact-damaged", "range-not-satisfiable", "storage-unavailable"),
     },
 )
-def download_artifact(sha256: str, services: Served) -> Response:
-    """The bytes of an artifact, as an attachment; they are checked before the first of them is sent."""
+def download_artifact(sha256: str, request: Request, services: Served) -> Response:
+    """The bytes of an artifact, as an attachment; with a `Range` of one part, that part.
+
+    They are checked before the first of them is sent.
+    """
     stored = require_artifact(services.store, services.artifacts, sha256)
+    _check_range(request.headers.get("range"), stored.size)
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, immutable, max-age=31536000"}
     media_type, name = "application/octet-stream", f"{sha256}.safetensors"
     path = services.artifacts.place.path(sha256)
@@ -101,11 +115,31 @@ def download_artifact(sha256: str, services: Served) -> Response:
     return StreamingResponse(services.artifacts.read(sha256), media_type=media_type, headers=headers)
 
 
-@router.head("/artifacts/{sha256}", dependencies=[WORKER_OR_READ], responses=responses("not-found", "artifact-damaged"))
+@router.head(
+    "/artifacts/{sha256}",
+    dependencies=[WORKER_OR_READ],
+    response_class=Response,
+    responses=responses("not-found", "artifact-damaged", "storage-unavailable"),
+)
 def find_artifact(sha256: str, services: Served) -> Response:
     """Whether the server holds an artifact, and its size."""
     stored = require_artifact(services.store, services.artifacts, sha256)
-    return Response(headers={"ETag": f'"{sha256}"', "Content-Length": str(stored.size)})
+    return Response(
+        media_type="application/octet-stream", headers={"ETag": f'"{sha256}"', "Content-Length": str(stored.size)}
+    )
+
+
+def _check_range(text: str | None, size: int) -> None:
+    """Refuse what the file's answer would refuse in words of its own, and more than one part. No range is none."""
+    if text is None:
+        return
+    found = _RANGE.fullmatch(text)
+    first, last = (found[1], found[2]) if found else ("", "")
+    start = int(first) if first else size - min(int(last or 0), size)
+    if not (first or last) or start >= size or (first and last and int(last) < start):
+        raise RangeNotSatisfiable(
+            f"Range is to name one part of these {size} bytes: bytes=0-99, bytes=100- or bytes=-100"
+        )
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from fastapi import Depends
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +21,7 @@ from service.api.limits import Limits
 from service.api.problems import code_of_status
 from service.api.refusals import Refusals
 from service.api.services import Services
+from service.api.strict import StrictRoute
 from service.domain.access import Identity, Scope, fingerprint
 from service.domain.errors import (
     DatabaseUnavailable,
@@ -145,7 +145,7 @@ class Owns:
             return
 
 
-class GuardedRoute(APIRoute):
+class GuardedRoute(StrictRoute):
     """A route that knows who asks before it reads a body: strangers cannot make the server parse anything."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

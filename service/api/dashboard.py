@@ -44,6 +44,8 @@ _LARGEST_ID = 2**31 - 1
 # `after` is the only parameter that the dashboard turns into a number, without a look at what it is.
 _QUERY = re.compile(rb"(?!.*(^|&)after=(?!\d{1,9}(&|$)))[\x21-\x7e]*")
 
+_FILE = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+
 
 def add_dashboard(app: FastAPI) -> None:
     """Route the dashboard's addresses through the gate; ``app.state.dashboard`` is what stands behind it."""
@@ -79,6 +81,9 @@ class Gate:
         if study is not None and not await self._exists(request, study):
             # Half of the dashboard's own handlers fail at a study that is not there.
             return problem("not-found", "there is no such study")
+        name: str | None = request.path_params.get("name")
+        if name is not None and not _FILE.fullmatch(name):
+            return problem("not-found", "nothing is at this address")
         if not _QUERY.fullmatch(request.scope["query_string"]):
             return problem("invalid-request", "the dashboard does not understand this query")
         return None

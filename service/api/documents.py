@@ -1,19 +1,27 @@
-"""Documents as text: JSON or YAML, read so that none can surprise or exhaust the server."""
+"""Documents as text: JSON or YAML, read so that none can surprise or exhaust the server.
+
+The one parser of everything that clients send (docs/decisions/0014-one-strict-parser.md).
+"""
 
 import json
 import math
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
+from email.message import Message
 from typing import Any
 
 import yaml
 
-from service.domain.errors import MalformedBody
+from contract.submission import MAX_BYTES as MAX_BYTES
+from service.domain.errors import MalformedBody, UnsupportedMediaType
 
-MAX_BYTES = 1024**2
 MAX_DEPTH = 32
+MAX_KEYS = 10_000
+MAX_TEXT = 2**16
+# Of a submission. Of a report: a curve of 100,000 measurements, each of five values.
 MAX_NODES = 20_000
+MAX_REPORT_NODES = 1_000_000
 JSON_TYPES = frozenset({"application/json", "text/json"})
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 
@@ -39,38 +47,72 @@ class _Twice:
 def read_document(body: bytes, content_type: str) -> tuple[dict[str, Any], list[Blemish]]:
     """A mapping of plain values, and what had to be taken out of it: duplicate keys, NaN, NUL and the like.
 
-    Raises malformed-body for what is neither JSON nor YAML, for aliases and for excess depth or length.
+    Raises unsupported-media-type for what is declared as neither JSON nor YAML, and malformed-body for what is
+    neither, for aliases and for excess depth, length or number of values.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in JSON_TYPES | YAML_TYPES:
-        raise _malformed("send the submission as application/yaml or application/json")
-    try:
-        text = body.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _malformed("the submission is not UTF-8 text") from None
-    if not text.strip():
-        raise _malformed("the submission is empty")
-    document = _read_json(text) if kind in JSON_TYPES else _read_yaml(text)
+    if _media_type(content_type) in JSON_TYPES:
+        document = _read_json(_text(body, allow_mark=False), MAX_NODES)
+    elif _media_type(content_type) in YAML_TYPES:
+        document = _read_yaml(_text(body, allow_mark=True))
+    else:
+        raise UnsupportedMediaType("send the submission as application/yaml or application/json, in UTF-8")
     if not isinstance(document, dict):
-        raise _malformed("a submission is a mapping with name, dataset and architectures")
-    blemishes: list[Blemish] = []
-    return _clean(document, (), blemishes), blemishes
+        raise MalformedBody("a submission is a mapping with name, dataset and architectures")
+    return _cleaned(document)
 
 
-def _read_json(text: str) -> Any:
+def read_json(body: bytes, content_type: str) -> tuple[Any, list[Blemish]]:
+    """A plain value from a JSON body, and what had to be taken out of it. Raises as ``read_document`` does."""
+    if _media_type(content_type) != "application/json":
+        raise UnsupportedMediaType("send the body as application/json, in UTF-8")
+    return _cleaned(_read_json(_text(body, allow_mark=False), MAX_REPORT_NODES))
+
+
+def _media_type(content_type: str) -> str | None:
+    """The type without its parameters; None for another character set than UTF-8."""
+    message = Message()
+    message["Content-Type"] = content_type.strip()
+    charset = message.get_content_charset("utf-8")
+    return message.get_content_type() if content_type and charset in ("utf-8", "utf8", "us-ascii") else None
+
+
+def _text(body: bytes, *, allow_mark: bool) -> str:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedBody("the body is not UTF-8 text: save it as UTF-8") from None
+    if text.startswith("\ufeff"):
+        # YAML allows a byte order mark, and editors on Windows write one; JSON forbids it (RFC 8259, section 8.1).
+        if not allow_mark:
+            raise MalformedBody("the body starts with a byte order mark: save it as UTF-8 without one")
+        text = text[1:]
+    if not text.strip():
+        raise MalformedBody("the body is empty")
+    return text
+
+
+def _read_json(text: str, most: int) -> Any:
+    # Every value but the first stands behind one of these; counting them costs nothing, building the values might.
+    if sum(map(text.count, ",[{")) >= most:
+        raise MalformedBody(f"the body has more than {most:,} values: send less at a time")
     try:
         return json.loads(text, object_pairs_hook=_pairs)
     except RecursionError:
-        raise _malformed(f"the submission is nested deeper than {MAX_DEPTH} levels") from None
+        raise _too_deep() from None
     except ValueError as error:
         where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise _malformed(f"the submission is not JSON{where}") from None
+        raise MalformedBody(f"the body is not JSON{where}") from None
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    mapping: dict[str, Any] = {}
-    for key, value in pairs:
-        mapping[key] = _Twice(value) if key in mapping else value
+    if len(pairs) > MAX_KEYS:
+        raise MalformedBody(f"a mapping of the body has {len(pairs):,} keys, at most {MAX_KEYS:,} are read")
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
+        seen: set[str] = set()
+        for key, value in pairs:
+            mapping[key] = _Twice(value) if key in seen else value
+            seen.add(key)
     return mapping
 
 
@@ -78,13 +120,13 @@ def _read_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
-        raise _malformed(f"the submission is nested deeper than {MAX_DEPTH} levels") from None
+        raise _too_deep() from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise _malformed(f"the submission is not YAML{where}: {error.problem or error.context}") from None
+        raise MalformedBody(f"the body is not YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise _malformed(f"the submission is not YAML: {str(error).splitlines()[0]}") from None
+        raise MalformedBody(f"the body is not YAML: {str(error).splitlines()[0]}") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -97,11 +139,11 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise _malformed(f"aliases are not read here (line {mark.line + 1}): write the value out")
+            raise MalformedBody(f"aliases are not read here (line {mark.line + 1}): write the value out")
         self._nodes += 1
         self._depth += 1
         if self._depth > MAX_DEPTH or self._nodes > MAX_NODES:
-            raise _malformed(f"the submission has more than {MAX_DEPTH} levels or {MAX_NODES} values")
+            raise MalformedBody(f"the body has more than {MAX_DEPTH} levels or {MAX_NODES:,} values")
         try:
             return super().compose_node(parent, index)
         finally:
@@ -113,7 +155,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise _malformed(f"keys are plain text (line {line})")
+                raise MalformedBody(f"keys are plain text (line {line})")
             if key.value in seen:
                 repeated[key.value] = f" (line {line})"
             seen.add(key.value)
@@ -135,10 +177,15 @@ for _kind, _pattern, _first in (
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_kind}", re.compile(_pattern), _firsts)
 
 
+def _cleaned(document: Any) -> tuple[Any, list[Blemish]]:
+    blemishes: list[Blemish] = []
+    return _clean(document, (), blemishes), blemishes
+
+
 def _clean(value: Any, location: Location, blemishes: list[Blemish]) -> Any:
     """The value with null for what PostgreSQL cannot store or JSON cannot say."""
     if len(location) > MAX_DEPTH:
-        raise _malformed(f"the submission is nested deeper than {MAX_DEPTH} levels")
+        raise _too_deep()
     if isinstance(value, _Twice):
         blemishes.append(Blemish(location, f"stands twice in the same mapping{value.where}: keep one"))
         value = value.value
@@ -167,14 +214,19 @@ def _clean(value: Any, location: Location, blemishes: list[Blemish]) -> Any:
 
 
 def _is_sound(text: str, location: Location, blemishes: list[Blemish]) -> bool:
+    if len(text) > MAX_TEXT:
+        blemishes.append(Blemish(location, f"has {len(text):,} characters, at most {MAX_TEXT:,} are read"))
+        return False
     if "\x00" in text:
         blemishes.append(Blemish(location, "must not contain NUL characters"))
         return False
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    try:
+        text.encode()
+    except UnicodeEncodeError:
         blemishes.append(Blemish(location, "must not contain lone surrogates"))
         return False
     return True
 
 
-def _malformed(message: str) -> MalformedBody:
-    return MalformedBody(message)
+def _too_deep() -> MalformedBody:
+    return MalformedBody(f"the body is nested deeper than {MAX_DEPTH} levels")

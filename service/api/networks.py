@@ -1,5 +1,6 @@
 """Trained networks of an experiment: their description for an export, and t-SNE embeddings of their stages."""
 
+from collections.abc import Iterable
 from typing import Annotated
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from contract.networks import Embedding, EmbeddingRequest, Network, NetworkChoic
 from service.api.auth import READ, SUBMIT, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
+from service.artifacts.checks import MAX_HEADER_BYTES
 from service.domain import networks
 from service.domain.errors import InvalidArtifact
 from service.domain.experiment import Variant
@@ -65,13 +67,16 @@ def show_embedding(experiment: UUID, embedding: UUID, services: Served) -> Embed
     if view.checkpoint is None:
         return answer
     stored = require_artifact(services.store, services.artifacts, view.checkpoint)
-    return _with_coordinates(answer, b"".join(services.artifacts.read(stored.sha256)))
+    return _with_coordinates(answer, services.artifacts.read(stored.sha256), stored.size)
 
 
-def _with_coordinates(embedding: Embedding, content: bytes) -> Embedding:
-    """What stands in the file of ``contract.tasks.EmbeddingOutcome``."""
+def _with_coordinates(embedding: Embedding, content: Iterable[bytes], size: int) -> Embedding:
+    """What stands in the file of ``contract.tasks.EmbeddingOutcome``; a file of more than that is not read."""
+    most = 4 * embedding.points * (2 * len(embedding.stages) + 2) + MAX_HEADER_BYTES
+    if size > most:
+        raise InvalidArtifact("the worker's file is larger than the embedding it should hold; ask for it again")
     try:
-        tensors = load(content)
+        tensors = load(b"".join(content))
         stages = [
             stage.model_dump() | {"coordinates": tensors[f"stage-{number}"].round(4).tolist()}
             for number, stage in enumerate(embedding.stages, start=1)

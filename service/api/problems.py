@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 
 from contract.problems import Fault, Problem, ProblemType
 from service.api.faults import faults_of
@@ -29,6 +31,8 @@ STATUS: Mapping[ProblemType, int] = {
     "draining": 409,
     "artifact-damaged": 410,
     "body-too-large": 413,
+    "unsupported-media-type": 415,
+    "range-not-satisfiable": 416,
     "invalid-submission": 422,
     "invalid-request": 422,
     "result-conflict": 422,
@@ -52,6 +56,8 @@ TITLES: Mapping[ProblemType, str] = {
     "lease-lost": "The attempt was superseded",
     "draining": "The worker is being drained",
     "body-too-large": "The body is too large",
+    "unsupported-media-type": "The body is not in a format that is read here",
+    "range-not-satisfiable": "There are no such bytes",
     "invalid-submission": "The submission cannot be run as it is",
     "invalid-request": "The request does not have the published form",
     "result-conflict": "Another result was accepted before",
@@ -69,7 +75,8 @@ RETRY_SECONDS = 2
 # Problems of requests that never reached a route.
 _BY_STATUS: Mapping[int, ProblemType] = {
     400: "malformed-body", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
-    413: "body-too-large", 422: "invalid-request", 429: "too-many-requests",
+    413: "body-too-large", 415: "unsupported-media-type", 416: "range-not-satisfiable", 422: "invalid-request",
+    429: "too-many-requests",
 }  # fmt: skip
 
 
@@ -141,8 +148,11 @@ def _invalid_request(_: Request, error: Exception) -> JSONResponse:
     return problem("invalid-request", "the request does not have the published form", faults_of(error.errors()))
 
 
-def _http_exception(_: Request, error: Exception) -> JSONResponse:
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     code = code_of_status(error.status_code)
     detail = {
         "not-found": "nothing is at this address",
@@ -150,7 +160,16 @@ def _http_exception(_: Request, error: Exception) -> JSONResponse:
         "body-too-large": "the body is larger than this address takes",
         "malformed-body": "the body is not JSON, or nested too deeply",
     }.get(code, HTTPStatus(error.status_code).phrase)
-    return problem(code, detail, status=error.status_code, headers=error.headers)
+    return problem(code, detail, status=error.status_code, headers=headers)
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Every method of an address: Starlette names those of its first route only."""
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.path and context.methods and compile_path(context.path)[0].match(request.scope["path"]):
+            methods |= context.methods
+    return methods
 
 
 def _internal_error(_: Request, __: Exception) -> JSONResponse:

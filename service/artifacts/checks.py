@@ -23,12 +23,14 @@ def check_safetensors(path: Path) -> None:
             raise _invalid("its header is missing, cut off or larger than 1 MiB")
         raw = file.read(length)
     try:
-        header = json.loads(raw)
+        header = json.loads(raw, object_pairs_hook=_without_repeats)
     except (ValueError, RecursionError):
         raise _invalid("its header is not JSON") from None
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise _invalid(f"its header is not an object of up to {MAX_TENSORS} tensors")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _invalid("its metadata is not text")
     spans = sorted(_span(name, entry) for name, entry in header.items())
     end = 0
     for start, stop in spans:
@@ -37,6 +39,13 @@ def check_safetensors(path: Path) -> None:
         end = stop
     if end != size - 8 - length:
         raise _invalid("its tensors do not cover the file exactly")
+
+
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
 
 
 def _span(name: str, entry: object) -> tuple[int, int]:

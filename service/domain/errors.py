@@ -59,6 +59,18 @@ class MalformedBody(StagetuneError):
     code = "malformed-body"
 
 
+class UnsupportedMediaType(StagetuneError):
+    """The body is in a format or an encoding that this address does not read."""
+
+    code = "unsupported-media-type"
+
+
+class RangeNotSatisfiable(StagetuneError):
+    """There are no such bytes."""
+
+    code = "range-not-satisfiable"
+
+
 class BodyTooLarge(StagetuneError):
     """The body is larger than the server accepts."""
 

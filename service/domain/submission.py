@@ -34,6 +34,8 @@ from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampl
 
 MAX_PARAMETERS = 10**10
 MAX_STAGE_TRAININGS = 5_000
+# Which name was meant is asked of no more names, and for no more mistakes: comparing them is work.
+MAX_GUESSES = 50
 
 Document = Mapping[str, Any]
 
@@ -156,7 +158,8 @@ def _variants(document: Document, architectures: tuple[Architecture, ...], fault
             choice["normalize_cuts"],
         )
         if variant.architecture not in stages:
-            faults.append(Fault(f"{path}.architecture", _unknown(variant.architecture, list(stages))))
+            known = list(stages) if len(faults) < MAX_GUESSES else []
+            faults.append(Fault(f"{path}.architecture", _unknown(variant.architecture, known)))
         elif message := _misplaced(variant, stages[variant.architecture], document["variants"]):
             faults.append(Fault(path, message))
         elif variant.learning is Learning.PARTIAL and stages[variant.architecture] == 1:
@@ -194,15 +197,16 @@ def _misplaced(variant: Variant, stages: int, choices: list[Document]) -> str | 
 
 def _unknown(name: str, known: list[str]) -> str:
     folded = {_folded(candidate): candidate for candidate in known}
-    close = get_close_matches(_folded(name), folded, n=1)
+    close = get_close_matches(_folded(name), folded, n=1) if len(known) <= MAX_GUESSES else []
     if close:
         return f"there is no architecture {name!r}: did you mean {folded[close[0]]!r}?"
     listed = ", ".join(known[:10]) + (", …" if len(known) > 10 else "")
-    return f"there is no architecture {name!r}: write one of {listed}"
+    return f"there is no architecture {name!r}: write one of {listed or 'those in architectures'}"
 
 
 def _folded(name: str) -> str:
-    return "".join(name.split()).casefold()
+    # The comparison takes the square of the length and more: no name is told apart further behind.
+    return "".join(name.split()).casefold()[:40]
 
 
 def _search(choice: Document, phases: tuple[Phase, ...], faults: list[Fault]) -> SearchSettings:

@@ -75,7 +75,8 @@ def experiment(experiment: str, request: Request, _: Visitor, services: Served) 
 @router.get("/studies/{name:path}")
 def study(name: str, _: Visitor, services: Served) -> Response:
     """The study of a stage search in optuna-dashboard, which only knows numbers; its list if there is none yet."""
-    number = services.find_study(name)
+    # PostgreSQL takes no NUL, and no study of ours has a name that cannot be printed.
+    number = services.find_study(name) if name.isprintable() else None
     return RedirectResponse("/dashboard" if number is None else f"/dashboard/studies/{number}", status_code=303)
 
 

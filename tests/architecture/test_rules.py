@@ -13,6 +13,11 @@ LONGEST_MODULE = 400
 # The unit of work; the migrations, which hold a lock over several transactions before any server runs.
 MAY_COMMIT = {"service/storage/engine.py", "service/storage/migrations.py", "alembic/env.py"}
 UNPICKLERS = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+# What opens connections to others. PostgreSQL and the bucket of artifacts are reached through libraries of their own.
+CALLERS = {
+    "aiohttp", "ftplib", "http.client", "httpx", "huggingface_hub", "poplib", "requests", "smtplib", "telnetlib",
+    "urllib.request", "urllib3", "websockets", "xmlrpc",
+}  # fmt: skip
 REGISTRIES = ("pypi", "pythonhosted", "download.pytorch", "conda.anaconda", "npmjs", "jsdelivr", "unpkg")
 MADE_HERE = {
     ".git",
@@ -63,6 +68,26 @@ def unpickles(tree: ast.AST) -> bool:
     return False
 
 
+def calls_out(tree: ast.AST) -> bool:
+    """Opens a connection to an address of somebody else's choice, or imports what can."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) if any(_is_caller(item.name) for item in names):
+                return True
+            case ast.ImportFrom(module=str(module), names=names):
+                if _is_caller(module) or any(_is_caller(f"{module}.{item.name}") for item in names):
+                    return True
+            case ast.Call(func=ast.Attribute(attr="create_connection" | "open_connection" | "urlopen")):
+                return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="socket"), attr="socket")):
+                return True
+    return False
+
+
+def _is_caller(module: str) -> bool:
+    return any(module == caller or module.startswith(f"{caller}.") for caller in CALLERS)
+
+
 def looks_outside(tree: ast.AST) -> bool:
     """Asks the clock, the terminal or the disk: what the domain gets as arguments."""
     for call in calls(tree):
@@ -100,6 +125,7 @@ def offenders(rule: Rule, names: list[str]) -> list[str]:
         (unpickles, (*PACKAGES, "alembic")),
         (looks_outside, ("service/domain",)),
         (reads_a_clock, ("service/domain", "service/storage", "service/usecases")),
+        (calls_out, ("service", "contract")),
     ],
 )
 def test_the_code_keeps_the_rule(rule: Rule, folders: tuple[str, ...]) -> None:
@@ -117,6 +143,12 @@ def test_the_code_keeps_the_rule(rule: Rule, folders: tuple[str, ...]) -> None:
         (unpickles, "from joblib import load"),
         (unpickles, "torch.load(path)"),
         (unpickles, "numpy.load(path, allow_pickle=True)"),
+        (calls_out, "import urllib.request"),
+        (calls_out, "from urllib import request"),
+        (calls_out, "from httpx import get"),
+        (calls_out, "import requests.sessions"),
+        (calls_out, "socket.create_connection(address)"),
+        (calls_out, "socket.socket()"),
         (looks_outside, "datetime.now(UTC)"),
         (reads_a_clock, "datetime.now(UTC)"),
         (reads_a_clock, "import time"),

@@ -196,3 +196,18 @@ def test_the_token_travels_in_a_header_only(client: Client, server: FakeServer) 
     call = server.calls[0]
     assert call.headers["authorization"] == f"Bearer {TOKEN}"
     assert TOKEN not in call.path + call.query
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_server_is_not_followed(client: Client, server: FakeServer, status: int) -> None:
+    other = FakeServer()
+    try:
+        for route in (LIST, SUBMIT):
+            server.on(route, Answer(status=status, headers={"Location": f"{other.url}/v1/experiments"}))
+        with pytest.raises(UnexpectedAnswer, match=str(status)):
+            client.experiments()
+        with pytest.raises(UnexpectedAnswer, match=str(status)):
+            client.submit("name: a\n")
+        assert other.calls == []
+    finally:
+        other.close()

@@ -9,6 +9,7 @@ import pytest
 from client.errors import BadUsage
 from client.http import Body
 from client.sources import read_source
+from contract.submission import MAX_BYTES
 
 
 def test_a_folder_is_said_to_be_one(tmp_path: Path) -> None:
@@ -40,3 +41,10 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
 
     assert read_source(str(pipe)) == Body(b"name: a\n", "application/yaml")
     writer.join()
+
+
+def test_no_more_is_read_of_a_file_than_a_submission_may_have(tmp_path: Path) -> None:
+    (tmp_path / "huge.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
+    for path in (tmp_path / "huge.yaml", Path("/dev/zero")):
+        with pytest.raises(BadUsage, match="longer than"):
+            read_source(path)

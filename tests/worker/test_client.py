@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 
 from contract.tasks import Heartbeat, LeaseRequest, Measurement, TaskFailure, TaskResult, WorkerRegistration
-from tests.http_server import LOST, NO_CONTENT, TOKEN, Answer, problem
+from tests.http_server import LOST, NO_CONTENT, TOKEN, Answer, FakeServer, problem
 from tests.worker.conftest import LEASE_LOST, UNAVAILABLE, ProtocolServer, make_lease, training_outcome
 from worker.client import LeaseLost, ProtocolError, ServerClient, Unreachable
 
@@ -257,3 +257,22 @@ def test_what_is_no_token_is_refused_unquoted(token: str) -> None:
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is no URL"):
         ServerClient(url, TOKEN)
+
+
+@pytest.mark.parametrize("verb", CALLS)
+def test_a_redirect_to_another_server_is_not_followed(
+    server: ProtocolServer, client: ServerClient, verb: str, tmp_path: Path
+) -> None:
+    other = FakeServer()
+    try:
+        away = Answer(status=307, headers={"Location": f"{other.url}/v1/elsewhere"})
+        server.next(verb, away)
+        with pytest.raises(ProtocolError):
+            CALLS[verb](client)
+        server.next("download", away)
+        with pytest.raises(ProtocolError):
+            client.download(DIGEST, tmp_path / "artifact")
+        assert other.calls == []
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        other.close()

@@ -161,7 +161,8 @@ class Slow:
         self.fails = False
 
     def upload(self, content: bytes, lease: Lease | None = None, patience: float | None = None) -> Digest:
-        assert lease is not None and patience == 0
+        assert lease is not None
+        assert patience == 0
         self.begun.release()
         assert self.go_on.acquire(timeout=60)
         if self.fails:

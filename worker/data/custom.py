@@ -1,20 +1,23 @@
 """Decoders of what users register: image folders and .npz."""
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from worker.data.decoding import FORMATS, MAXIMAL_SIDE, decode_image, shuffled
+from worker.data.decoding import MAXIMAL_SIDE, decode_image, opened_image, shuffled
 from worker.data.errors import DataError
 from worker.data.store import Decoded, Images, Labels
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"}
 MAXIMAL_CLASSES = 10_000
 MAXIMAL_BYTES = 1 << 36
+MAXIMAL_RATIO = 200
+"""How much smaller than its content a member of an .npz file may be: deflate reaches a thousand on zeros."""
 TEST_SHARE = 6
 """One in so many images becomes a test image where the source has no test set."""
 
@@ -23,6 +26,8 @@ NPZ_KEYS = (
     (("train_images", "train_labels"), ("test_images", "test_labels")),
     (("images", "labels"), ("test_images", "test_labels")),
 )
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 def decode_path(path: Path) -> Decoded:
@@ -51,6 +56,7 @@ def decode_folder(path: Path) -> Decoded:
         train = len(files) - max(1, len(files) // TEST_SHARE)
     if not files:
         raise DataError(f"{path} has no images; expected is {path}/class/image.png or {path}/train/class/image.png")
+    _refuse_links_out(path, [file for file, _ in files])
     grey = all(_is_grey(file) for file, _ in files)
     first = decode_image(files[0][0].read_bytes(), str(files[0][0]), grey)
     _check_bytes(path, len(files) * first.size)
@@ -84,12 +90,17 @@ def _image_files(folder: Path, names: list[str]) -> list[tuple[Path, int]]:
     ]
 
 
+def _refuse_links_out(path: Path, files: list[Path]) -> None:
+    """A folder that somebody else made must not pull in what lies elsewhere on this machine."""
+    inside = path.resolve()
+    for file in files:
+        if not file.resolve().is_relative_to(inside):
+            raise DataError(f"{file} is a link to {file.resolve()}, outside of {path}; put a copy in its place")
+
+
 def _is_grey(file: Path) -> bool:
-    try:
-        with Image.open(file, formats=FORMATS) as image:
-            return image.mode in ("1", "L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} is no readable image ({error}); replace or remove it") from error
+    with opened_image(file, str(file)) as image:
+        return image.mode in ("1", "L")
 
 
 def decode_npz(path: Path) -> Decoded:
@@ -119,12 +130,39 @@ def decode_npz(path: Path) -> Decoded:
 def _read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
     wanted = {key for pairs in NPZ_KEYS for pair in pairs for key in pair}
     try:
-        with zipfile.ZipFile(path) as archive:
-            _check_bytes(path, sum(member.file_size for member in archive.infolist()))
+        with zipfile.ZipFile(path) as zipped:
+            _check_members(path, zipped.infolist())
+            for member in zipped.infolist():
+                if member.filename.removesuffix(".npy") in wanted:
+                    _check_header(zipped, member)
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files if key in wanted}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        raise DataError(f"{path} cannot be read ({error}); save it with numpy.savez, without objects") from error
+        reason = str(error).partition("\n")[0][:200]
+        raise DataError(f"{path} cannot be read ({reason}); save it with numpy.savez, without objects") from error
+
+
+def _check_header(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Refuse (ValueError) an array that is not exactly as large as it says, before numpy makes room for it."""
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        try:
+            shape, _, dtype = _HEADERS[version](file)
+        except (SyntaxError, TokenError, RecursionError, TypeError) as error:
+            raise ValueError(f"the header of {member.filename[:80]} is none") from error
+        held = member.file_size - file.tell()
+    if math.prod(shape) * dtype.itemsize != held:
+        raise ValueError(f"{member.filename[:80]} holds {held} bytes, which are no {dtype} of shape {shape}")
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    _check_bytes(path, sum(member.file_size for member in members))
+    for member in members:
+        if member.file_size > MAXIMAL_RATIO * member.compress_size + 2**20:
+            times = member.file_size // max(1, member.compress_size)
+            raise DataError(
+                f"{path}: {member.filename[:80]} unpacks to {times} times its size; save it with numpy.savez"
+            )
 
 
 def _checked(

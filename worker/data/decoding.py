@@ -1,8 +1,11 @@
 """Decoders of the built-in data sets: files in, arrays out."""
 
 import gzip
-import io
+import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -113,15 +116,26 @@ def _read_parquet(path: Path, entry: CatalogueEntry) -> tuple[Images, Labels]:
     return images, labels
 
 
-def decode_image(content: bytes, where: str, grey: bool) -> Images:
-    """One encoded image as (H, W, 1) if ``grey``, else (H, W, 3)."""
+@contextmanager
+def opened_image(source: Path | BytesIO, where: str) -> Iterator[Image.Image]:
+    """An image whose header has been looked at, its pixels not yet. Raises DataError, also for what it is used for."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with warnings.catch_warnings():
+            # Its size is told in one line below, and not by a warning before it.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(source, formats=FORMATS)
+        with image:
             if max(image.size) > MAXIMAL_SIDE:
                 raise DataError(f"{where} has {image.size[0]} x {image.size[1]} pixels; scale it below {MAXIMAL_SIDE}")
-            if image.mode.startswith(("I", "F")):
-                raise DataError(f"{where} has more than 8 bits a channel; convert it to 8")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+            yield image
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise DataError(f"{where} is no readable image ({error}); replace or remove it") from error
+
+
+def decode_image(content: bytes, where: str, grey: bool) -> Images:
+    """One encoded image as (H, W, 1) if ``grey``, else (H, W, 3)."""
+    with opened_image(BytesIO(content), where) as image:
+        if image.mode.startswith(("I", "F")):
+            raise DataError(f"{where} has more than 8 bits a channel; convert it to 8")
+        pixels = np.asarray(image.convert("L" if grey else "RGB"))
     return pixels[..., None] if grey else pixels

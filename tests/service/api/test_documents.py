@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
-from service.api.documents import Location, read_document
-from service.domain.errors import MalformedBody
+from service.api.documents import MAX_DEPTH, MAX_KEYS, MAX_REPORT_NODES, MAX_TEXT, Location, read_document, read_json
+from service.domain.errors import MalformedBody, UnsupportedMediaType
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -52,14 +54,60 @@ def test_yaml_reads_numbers_and_words_as_people_mean_them() -> None:
         (b"? [1, 2]\n: a\n", YAML),
         (b"a: 1\n---\nb: 2\n", YAML),
         (b"\n".join(b"- {a: 1}" for _ in range(20_000)), YAML),
-        (b"name=a", "application/x-www-form-urlencoded"),
-        (b"{}", "text/plain"),
-        (b"{}", ""),
+        (b"\xef\xbb\xbf{}", JSON),
+        ('{"a": 1}'.encode("utf-16-le"), JSON),
+        (b"a: 1\n".replace(b"", b"\0"), YAML),
+        (b'{"a": [' + b"1," * 20_000 + b"1]}", JSON),
     ],
 )
 def test_what_is_no_document_is_malformed(body: bytes, kind: str) -> None:
     with pytest.raises(MalformedBody):
         read_document(body, kind)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "", ";", "json", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1",
+        "application/jsonp", "application/json, text/html", "multipart/form-data; boundary=x", "application/jso\u00f1",
+    ],
+)  # fmt: skip
+def test_what_is_declared_as_something_else_is_not_looked_at(kind: str) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        read_document(b"{}", kind)
+    with pytest.raises(UnsupportedMediaType):
+        read_json(b"{}", kind)
+
+
+def test_a_body_of_a_request_may_be_any_json_value_but_not_yaml() -> None:
+    assert read_json(b"[1, {}]", "application/json; charset=UTF-8") == ([1, {}], [])
+    with pytest.raises(UnsupportedMediaType):
+        read_json(b"a: 1", YAML)
+
+
+def test_a_byte_order_mark_is_taken_where_yaml_allows_it() -> None:
+    assert read_document(b"\xef\xbb\xbfa: 1\n", YAML) == ({"a": 1}, [])
+
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
+def keys(count: int) -> bytes:
+    return b"{" + b",".join(b'"%d":0' % number for number in range(count)) + b"}"
+
+
+def test_the_limits_are_where_they_are_said_to_be() -> None:
+    good: list[bytes] = [nested(MAX_DEPTH), keys(MAX_KEYS), b'"' + b"a" * MAX_TEXT + b'"', b"9007199254740992"]
+    for body in good:
+        assert read_json(body, JSON)[1] == []
+    beyond: list[Any] = [nested(MAX_DEPTH + 2), keys(MAX_KEYS + 1), b"[" + b"1," * MAX_REPORT_NODES + b"1]"]
+    for body in beyond:
+        with pytest.raises(MalformedBody):
+            read_json(body, JSON)
+    for body in (b'"' + b"a" * (MAX_TEXT + 1) + b'"', b"9007199254740993", b"-9007199254740993"):
+        document, [blemish] = read_json(body, JSON)
+        assert (document, blemish.location) == (None, ())
 
 
 @pytest.mark.parametrize(

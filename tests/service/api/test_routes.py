@@ -154,3 +154,20 @@ def test_no_page_of_fastapi_that_needs_a_foreign_server(app: FastAPI) -> None:
     for path in Path("service/pages").rglob("*.*"):
         if path.suffix in (".html", ".css", ".js"):
             assert not re.search(r"https?://|(src|href)=.//|(url|from|import|fetch)\W+//", path.read_text()), path
+
+
+def test_every_link_names_an_operation_and_parameters_of_it(app: FastAPI) -> None:
+    operations = [operation for methods in app.openapi()["paths"].values() for operation in methods.values()]
+    parameters = {
+        operation["operationId"]: {each["name"] for each in operation.get("parameters", []) if each["in"] == "path"}
+        for operation in operations
+    }
+    links = [
+        link
+        for operation in operations
+        for response in operation["responses"].values()
+        for link in response.get("links", {}).values()
+    ]
+    assert links
+    for link in links:
+        assert link["parameters"].keys() == parameters[link["operationId"]], link

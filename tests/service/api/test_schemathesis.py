@@ -1,0 +1,82 @@
+"""Schemathesis over our OpenAPI with every check, against a server on a socket.
+
+``STAGETUNE_FUZZ_EXAMPLES`` raises the number of examples an operation; from 100 on, nothing is left out.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.invariants import violations
+from tests.service.api.conftest import Running
+from tests.service.api.helpers import checkpoint, submission
+
+EXAMPLES = int(os.environ.get("STAGETUNE_FUZZ_EXAMPLES", "10"))
+NIGHTLY = 100
+# Documents of the published form may still mean nothing: what they contradict is told with 422.
+CONFIG = """
+[checks]
+negative_data_rejection.expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 416, 422, 428, 429]
+
+[phases.stateful.inference]
+algorithms = ["location-headers"]
+
+[[operations]]
+include-path-regex = "^/v1/(plans|experiments|experiments/.*/(network|embeddings))$"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 413, 422, 429]
+
+[[operations]]
+include-path-regex = "^/v1/worker/artifacts/"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 413, 422, 429]
+"""
+# In CI plans, which read the same documents as experiments, and one document after another that differs in one key:
+# tests/service/api/test_bad_input.py has those.
+LEFT_OUT = "^/v1/plans$"
+BRIEF = """
+[[operations]]
+include-operation-id = "submit"
+phases.coverage.enabled = false
+"""
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.timeout(600 if EXAMPLES < NIGHTLY else 6 * 3600)
+def test_what_openapi_says_is_what_the_server_does(
+    server: Running, module_database: str, admin: httpx.Client, worker: httpx.Client, tmp_path: Path
+) -> None:
+    experiment = admin.post("/v1/experiments", json=submission()).json()
+    admin.post(f"/v1/experiments/{experiment['id']}/cancel")
+    digest, content = checkpoint()
+    assert worker.put(f"/v1/worker/artifacts/{digest}", content=content).status_code == 201
+    # What is there, beside all that the fuzzer makes up; the experiment has ended, and so its stream ends too.
+    known = {
+        "experiment": experiment["id"],
+        "search": experiment["stage_searches"][0]["id"],
+        "sha256": digest,
+        "name": "paper",
+    }
+    config = tmp_path / "schemathesis.toml"
+    parameters = "".join(f'"path.{name}" = "{value}"\n' for name, value in known.items())
+    config.write_text(f"{CONFIG}{BRIEF if EXAMPLES < NIGHTLY else ''}\n[parameters]\n{parameters}")
+
+    token = server.settings.admin_token_file.read_text().strip()
+    command = [
+        str(Path(sys.executable).parent / "schemathesis"), "--config-file", str(config),
+        "run", f"{server.url}/openapi.json",
+        "--header", f"Authorization: Bearer {token}", "--checks", "all", "--continue-on-failure", "--no-color",
+        "--max-examples", str(EXAMPLES), "--request-timeout", "60", "--suppress-health-check", "all",
+        "--warnings", "off",
+    ]  # fmt: skip
+    if EXAMPLES < NIGHTLY:
+        command += ["--exclude-path-regex", LEFT_OUT, "--seed", "1", "--no-shrink"]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    said = re.sub(r"stagetune_\w+?_[\w-]{20,}", "<token>", ran.stdout + ran.stderr)
+    assert ran.returncode == 0, said[-20_000:]
+    assert admin.get(f"/v1/experiments/{experiment['id']}").json()["state"] == "cancelled"
+    assert violations(module_database) == []
