@@ -41,8 +41,9 @@ WITH chosen AS (
     FROM chosen WHERE task.id = chosen.id
     RETURNING task.*
 ), started AS (
-    INSERT INTO attempt (task_id, n, worker_id, request_id)
-    SELECT id, attempt, :worker, :request FROM leased
+    -- And so the attempt begins after the one before it has ended, whenever this transaction began.
+    INSERT INTO attempt (task_id, n, worker_id, request_id, started_at)
+    SELECT id, attempt, :worker, :request, clock_timestamp() FROM leased
 )
 SELECT * FROM leased
 """
@@ -242,8 +243,8 @@ def end_attempt(
     """Write down how a lease ended; ``seconds`` are the worker's, or the time since its start."""
     tx.execute(
         """
-        UPDATE attempt SET outcome = :outcome, ended_at = now(), reason = :reason, message = :message, log = :log,
-               seconds = coalesce(:seconds, EXTRACT(epoch FROM now() - started_at))
+        UPDATE attempt SET outcome = :outcome, ended_at = clock_timestamp(), reason = :reason, message = :message,
+               log = :log, seconds = coalesce(:seconds, EXTRACT(epoch FROM clock_timestamp() - started_at))
         WHERE task_id = :task AND n = :n
         """,
         {

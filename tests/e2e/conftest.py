@@ -35,9 +35,12 @@ SUBMISSION: dict[str, Any] = {
 
 
 class Stack:
-    """Processes of one test. Everything it started is ended with the test, by process id."""
+    """Processes of one test. Everything it started is ended with the test, by process id.
 
-    def __init__(self, home: Path, database_url: str | None) -> None:
+    ``settings`` are environment variables of all of them.
+    """
+
+    def __init__(self, home: Path, database_url: str | None, **settings: str) -> None:
         self.home = home
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -50,6 +53,7 @@ class Stack:
             "STAGETUNE_REAPER_SECONDS": "0.5",
             "STAGETUNE_PLANNER_SECONDS": "0.2",
             "OMP_NUM_THREADS": "1",
+            **settings,
         }
         if database_url is not None:
             self._environment["STAGETUNE_DATABASE_URL"] = database_url
