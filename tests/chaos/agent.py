@@ -122,7 +122,7 @@ def accuracy_of(work: TaskWork) -> float:
 
 def checkpoint_of(work: TaskWork) -> bytes:
     """A checkpoint of a few kilobytes, the same for the same work."""
-    weights = _digest(work) * 128
+    weights = struct.pack("<1024f", *(byte / 255 for byte in _digest(work) * 32))
     shape = {"dtype": "F32", "shape": [len(weights) // 4], "data_offsets": [0, len(weights)]}
     header = json.dumps({"weight": shape}).encode()
     return struct.pack("<Q", len(header)) + header + weights

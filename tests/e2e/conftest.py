@@ -108,13 +108,13 @@ class Stack:
                     process.kill()
                     process.wait()
 
-    def _start(self, package: str, *flags: str) -> subprocess.Popen[bytes]:
+    def _start(self, package: str, *flags: str, **settings: str) -> subprocess.Popen[bytes]:
         log = self.home / f"{package}-{len(self._processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", package, *flags],
                 cwd=REPOSITORY,
-                env=self._environment,
+                env=self._environment | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
