@@ -12,16 +12,17 @@ from datetime import datetime
 from statistics import quantiles
 from typing import Any
 
-from tests.chaos.proxy import Faults
+from tests.chaos.proxy import HEALTHY, Faults
 from tests.chaos.stack import ChaosStack, chaos_stack
 from tests.invariants import rows, violations
 
 TICK_SECONDS = 0.05
+_LONGEST_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Size:
-    """When a case is done: so many trials complete and so many blows, whichever comes last.
+    """When a case is done: so many trials complete and so many blows, whichever comes last. Blows end before trials do.
 
     Between two blows lie seconds from ``pause``; experiments of the load have ``load`` trials in each of four searches.
     """
@@ -34,7 +35,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to which stack; with ``mean`` pauses are exponential, with their lower bound as the mean."""
+    """What is done to which stack.
+
+    With ``steady`` blows go on until all trials are complete, after pauses that are exponential around the lower bound.
+    """
 
     title: str
     blow: Callable[[ChaosStack, Size, int], None]
@@ -42,7 +46,7 @@ class Case:
     nightly: Size
     servers: int = 1
     through_proxy: bool = False
-    mean: bool = False
+    steady: bool = False
     blows_are: str = "kills"
 
 
@@ -93,16 +97,16 @@ class Figures:
         return asdict(self)
 
 
-# What the network does to a worker and its server. A blackhole and a half-open connection last half a minute at most.
+# What the network does to a worker and its server. Half-open connections come last: workers sit in them for a while.
 NETWORK = (
     Faults(loss=0.2),
     Faults(delay=(0.3, 0.7)),
     Faults(blackhole=True),
-    Faults(half_open=True),
     Faults(reset_after=3_000),
     Faults(repeat=0.5),
     Faults(cut_after=1_500),
     Faults(rate=10_000),
+    Faults(half_open=True),
 )
 
 
@@ -125,10 +129,15 @@ def kill_everything(stack: ChaosStack, size: Size, number: int) -> None:
         stop_database(stack, size, number)
 
 
-def disturb(stack: ChaosStack, _size: Size, number: int) -> None:
+def disturb(stack: ChaosStack, size: Size, number: int) -> None:
+    """The next fault; one that lets nothing through lasts half a minute at most."""
     fault = NETWORK[number % len(NETWORK)]
     for proxy in stack.proxies:
         proxy.faults = fault
+    if fault.blackhole or fault.half_open:
+        time.sleep(min(_LONGEST_SILENCE_SECONDS, size.pause[0]))
+        for proxy in stack.proxies:
+            proxy.faults = HEALTHY
 
 
 def cut_commits(stack: ChaosStack, _size: Size, _number: int) -> None:
@@ -145,14 +154,14 @@ CASES = {
     "R5": Case(
         "kill -9 of workers, their process groups",
         kill_worker,
-        Size(trials=96, blows=6, pause=(2, 2)),
+        Size(trials=64, blows=6, pause=(2, 2)),
         Size(trials=2_000, blows=300, pause=(2, 2), load=125),
-        mean=True,
+        steady=True,
     ),
     "R9": Case(
         "kill -9 of the server",
         kill_server,
-        Size(trials=32, blows=4, pause=(1, 3)),
+        Size(trials=32, blows=3, pause=(3, 6)),
         Size(trials=0, blows=200, pause=(5, 20), load=50),
     ),
     "R11": Case(
@@ -183,7 +192,7 @@ CASES = {
         Size(trials=48, blows=6, pause=(2, 2)),
         Size(trials=0, blows=300, pause=(2, 2), load=125),
         servers=2,
-        mean=True,
+        steady=True,
     ),
 }
 
@@ -215,7 +224,7 @@ def _beat(stack: ChaosStack, case: Case, size: Size) -> int:
     stack.keep_busy(size.load)
     while blows < size.blows or stack.count("stagetune.trial WHERE state = 'complete'") < size.trials:
         stack.keep_busy(size.load)
-        if time.monotonic() >= due:
+        if time.monotonic() >= due and (case.steady or blows < size.blows):
             case.blow(stack, size, blows)
             blows += 1
             due = time.monotonic() + _pause(stack, case, size)
@@ -228,7 +237,7 @@ def _beat(stack: ChaosStack, case: Case, size: Size) -> int:
 
 
 def _pause(stack: ChaosStack, case: Case, size: Size) -> float:
-    return stack.chance.expovariate(1 / size.pause[0]) if case.mean else stack.chance.uniform(*size.pause)
+    return stack.chance.expovariate(1 / size.pause[0]) if case.steady else stack.chance.uniform(*size.pause)
 
 
 def _busy(stack: ChaosStack) -> bool:

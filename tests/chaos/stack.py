@@ -67,14 +67,15 @@ class Watch:
 
     def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"}
-        while not self._ended.wait(LOOK_SECONDS):
-            sent, status = time.monotonic(), None
-            with contextlib.suppress(httpx.TransportError):
-                answer = httpx.get(f"{self.url}/v1/experiments?limit=1", headers=headers, timeout=30, trust_env=False)
-                status = answer.status_code
-                if status == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" not in answer.headers:
-                    self.without_retry_after += 1
-            self.answers.append((sent, status))
+        with httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False) as client:
+            while not self._ended.wait(LOOK_SECONDS):
+                sent, status = time.monotonic(), None
+                with contextlib.suppress(httpx.TransportError):
+                    answer = client.get("/v1/experiments?limit=1")
+                    status = answer.status_code
+                    if status == httpx.codes.SERVICE_UNAVAILABLE and "Retry-After" not in answer.headers:
+                        self.without_retry_after += 1
+                self.answers.append((sent, status))
 
 
 class ChaosStack(Stack):
