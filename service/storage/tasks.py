@@ -202,10 +202,16 @@ def renew(tx: Transaction, task_id: UUID, n: int, lease_seconds: float, fraction
 def end(
     tx: Transaction, task_id: UUID, n: int, state: TaskState, *, failure: str | None = None, strikes: int | None = None
 ) -> bool:
-    """End a task for its current attempt, even one whose lease expired; False when the attempt no longer has it."""
+    """End a task for its current attempt, even one whose lease expired; False when the attempt no longer has it.
+
+    Without ``strikes`` it keeps those it has, but for the one of an attempt that was lost and answers after all.
+    """
     ended = tx.execute(
         """
-        UPDATE task SET state = :state, finished_at = now(), failure = :failure, strikes = coalesce(:strikes, strikes),
+        UPDATE task SET state = :state, finished_at = now(), failure = :failure,
+               strikes = coalesce(
+                   :strikes, CASE WHEN a.outcome = 'lost' THEN greatest(strikes - 1, 0) ELSE strikes END
+               ),
                worker_id = NULL, lease_expires_at = NULL
         FROM attempt a
         WHERE task.id = :id AND task.attempt = :n AND a.task_id = task.id AND a.n = task.attempt

@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import stamina.instrumentation
+
 from contract.tasks import (
     EvaluationOutcome,
     HeldDataset,
@@ -43,6 +45,7 @@ def main() -> int:
     server, token_file, name, seed = sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks([])
     client = ServerClient(server, Path(token_file).read_text().strip(), patience=PATIENCE_SECONDS)
     registration = WorkerRegistration(name=name, device="none", datasets=[DATASET])
     with tempfile.TemporaryDirectory() as folder:
