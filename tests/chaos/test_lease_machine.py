@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.lease_machine import run
 
-EXAMPLES, STEPS = 15, 30
+EXAMPLES, STEPS = 50, 30
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
