@@ -202,10 +202,11 @@ def _against_optuna(database_url: str) -> Iterator[str]:
 
 def _in_artifacts(database_url: str, folder: Path) -> Iterator[str]:
     """I5: what a row promises is there, whole, and there is nothing else."""
-    promised = dict(rows(database_url, "SELECT sha256, size FROM stagetune.artifact"))
+    stored = rows(database_url, "SELECT sha256, size FROM stagetune.artifact")
+    promised = {str(digest): size for digest, size in stored}
     files = {path.name: path for path in folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()}
     for digest, size in promised.items():
-        path = files.pop(str(digest), None)
+        path = files.pop(digest, None)
         if path is None:
             yield f"I5: artifact {digest} has a row and no file"
         elif path.stat().st_size != size:

@@ -96,7 +96,7 @@ def outcome_of(lease: Lease, seconds: float) -> Finished:
             )
             return Finished(tested)
         case "range-test":
-            losses = [2.0 - number / 10 for number, _ in enumerate(lease.work.learning_rates)]
+            losses: list[float | None] = [2.0 - number / 10 for number, _ in enumerate(lease.work.learning_rates)]
             return Finished(RangeOutcome(outcome="ranged", losses=losses, total_seconds=seconds))
         case _:
             raise TaskFailed("user-error", f"nothing here does a task of kind {lease.kind}")

@@ -8,11 +8,10 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from uuid import uuid4
 
 import anyio.from_thread
-import httpx
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -47,6 +46,18 @@ STAGES = (["Conv-3-4 Pool-2"], ["Conv-3-4", "Conv-3-4 Pool-2"])
 KEPT = ("token", "alembic_version")
 
 which = st.integers(0, 999)
+
+
+class Answer(Protocol):
+    """What the test client returns, whichever library it is made with."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def is_success(self) -> bool: ...
+    @property
+    def text(self) -> str: ...
+    def json(self) -> Any: ...
 
 
 class World:
@@ -104,10 +115,10 @@ class World:
         self._projection.close()
         self._portal.close()
 
-    def call(self, method: str, path: str, body: Any = None, *, scope: str = "worker", **more: Any) -> httpx.Response:
+    def call(self, method: str, path: str, body: Any = None, *, scope: str = "worker", **more: Any) -> Answer:
         """A request; whatever it does, it is no error of the server."""
         headers = {"Authorization": f"Bearer {self._secrets[scope]}"}
-        answer: httpx.Response = self._client.request(method, path, json=body, headers=headers, **more)
+        answer: Answer = self._client.request(method, path, json=body, headers=headers, **more)
         self.statuses[answer.status_code] += 1
         assert answer.status_code < 500, answer.text
         return answer
@@ -400,7 +411,7 @@ class LeaseMachine(RuleBasedStateMachine):
         found = violations(self.world.url, self.world.home)
         assert not found, found
 
-    def lease(self, worker: str, request: str) -> httpx.Response:
+    def lease(self, worker: str, request: str) -> Answer:
         return self.world.call("POST", "/v1/worker/leases", {"worker": worker, "request_id": request})
 
     def state(self, experiment: str) -> str:
@@ -421,7 +432,7 @@ class LeaseMachine(RuleBasedStateMachine):
         return body
 
     @staticmethod
-    def assert_lost(answer: httpx.Response) -> None:
+    def assert_lost(answer: Answer) -> None:
         assert (answer.status_code, answer.json()["type"]) == (409, "/problems/lease-lost")
 
 
