@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.lease_machine import World
+from tests.chaos.world import World
 from tests.invariants import violations
 from tests.service.api.helpers import DOTS, checkpoint, submission, trained
 
