@@ -7,10 +7,10 @@ BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lint format test demo bench wheel clean
+.PHONY: help install lint format test chaos chaos-nightly demo bench wheel clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: .venv/installed ## the environment in .venv (PYTHON=python3.12, PIP_ARGS=... for pip)
 
@@ -35,6 +35,12 @@ format: install ## what ruff can mend by itself
 
 test: lint ## lint, then all tests (PYTEST_ARGS="-k plan" for some)
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+chaos: install ## what kills processes and damages connections, in minutes (part of make test)
+	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
+
+chaos-nightly: install ## the same for hours, case by case; goes on where it was interrupted (CASE=R5 for one)
+	$(BIN)/python -m tests.chaos.nightly $(CASE)
 
 demo: install ## the whole job on real images (DATASET=cifar10, KEEP=1 leaves it serving)
 	$(BIN)/stagetune demo --dataset $(DATASET) $(if $(KEEP),--keep)

@@ -3,7 +3,7 @@
 import sys
 from importlib import import_module
 
-NAMES = ("epoch", "queue", "variants")
+NAMES = ("epoch", "queue", "overhead", "load", "variants")
 
 
 def main() -> None:

@@ -1,12 +1,46 @@
-"""What must hold in the database after any test, whatever was killed: one checker for all of them."""
+"""What must hold in the database after any test, whatever was killed: one checker for all of them.
 
+The numbers I1 to I8 are those of docs/reliability.md.
+"""
+
+import contextlib
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
-import optuna
 import psycopg2
 
-# Each query lists violations.
+# Each query lists violations: I1 to I3, I6, and what else the tables have to agree on.
 QUERIES = {
+    "I1: a trial goes on without a task that somebody can do": """
+        SELECT tr.id FROM stagetune.trial tr LEFT JOIN stagetune.task t ON t.trial_id = tr.id
+        WHERE tr.state = 'running' AND (t.id IS NULL OR t.state NOT IN ('ready', 'leased'))
+    """,
+    "I1: a trial has ended and its task has not": """
+        SELECT tr.id FROM stagetune.trial tr JOIN stagetune.task t ON t.trial_id = tr.id
+        WHERE tr.state <> 'running' AND t.state IN ('ready', 'leased')
+    """,
+    "I1: a search waits or goes on although no live experiment wants it": """
+        SELECT s.id FROM stagetune.search s WHERE s.state IN ('waiting', 'open') AND NOT EXISTS (
+            SELECT FROM stagetune.experiment_search es JOIN stagetune.experiment e ON e.id = es.experiment_id
+            WHERE es.search_id = s.id AND e.state IN ('running', 'paused')
+        )
+    """,
+    "I2: a result was accepted from an attempt that did not hold the lease": """
+        SELECT r.task_id FROM stagetune.result r JOIN stagetune.attempt a ON a.task_id = r.task_id AND a.n = r.attempt
+        WHERE a.outcome IS DISTINCT FROM 'accepted'
+    """,
+    "I3: an attempt began before the one before it had ended": """
+        SELECT a.task_id FROM stagetune.attempt a JOIN stagetune.attempt b ON b.task_id = a.task_id AND b.n = a.n + 1
+        WHERE a.ended_at IS NULL OR b.started_at < a.ended_at
+    """,
+    "I6: a task carries more strikes than it had attempts that were lost or crashed": """
+        SELECT t.id FROM stagetune.task t WHERE t.strikes > (
+            SELECT count(*) FROM stagetune.attempt a WHERE a.task_id = t.id AND (
+                a.outcome = 'lost' OR (a.outcome = 'failed' AND a.reason IN ('crashed', 'lost', 'out-of-memory'))
+            )
+        )
+    """,
     "a task was done without exactly one accepted result": """
         SELECT t.id FROM stagetune.task t LEFT JOIN stagetune.result r ON r.task_id = t.id
         WHERE (t.state = 'done') <> (r.task_id IS NOT NULL)
@@ -86,10 +120,23 @@ QUERIES = {
     """,
 }
 
+# What Optuna's own tables say, read without Optuna: a study without trials has one row without a state.
+TOLD = """
+    SELECT s.study_name, CAST(t.state AS text), a.value_json, v.value, CAST(coalesce(c.value_json, '0') AS integer)
+    FROM optuna.studies s LEFT JOIN optuna.trials t ON t.study_id = s.study_id
+    LEFT JOIN optuna.trial_user_attributes a ON a.trial_id = t.trial_id AND a.key = 'stagetune_trial'
+    LEFT JOIN optuna.trial_user_attributes c ON c.trial_id = t.trial_id AND c.key = 'chance'
+    LEFT JOIN optuna.trial_values v ON v.trial_id = t.trial_id
+    ORDER BY 5
+"""
 
-def violations(database_url: str) -> list[str]:
-    """Every invariant that does not hold, a line each."""
-    return [*_in_our_tables(database_url), *_against_optuna(database_url)]
+
+def violations(database_url: str, home: Path | None = None) -> list[str]:
+    """Every invariant that does not hold, a line each; the server's ``home`` adds its artifacts and logs."""
+    found = [*_in_our_tables(database_url), *_against_optuna(database_url)]
+    if home is not None:
+        found += [*_in_artifacts(database_url, home / "artifacts"), *_secrets_in_logs(home)]
+    return found
 
 
 def studies_url(database_url: str) -> str:
@@ -98,36 +145,90 @@ def studies_url(database_url: str) -> str:
     return f"{database_url}{separator}options=-csearch_path%3Doptuna"
 
 
+def rows(database_url: str, query: str) -> list[tuple[object, ...]]:
+    """What a query returns, over a connection of its own."""
+    with _reading(database_url) as cursor:
+        cursor.execute(query)
+        return cursor.fetchall()
+
+
+@contextlib.contextmanager
+def _reading(database_url: str) -> Iterator[psycopg2.extensions.cursor]:
+    connection = psycopg2.connect(database_url.replace("+psycopg2", "", 1))
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        yield cursor
+
+
 def _in_our_tables(database_url: str) -> Iterator[str]:
-    with psycopg2.connect(database_url.replace("+psycopg2", "", 1)) as connection, connection.cursor() as cursor:
+    with _reading(database_url) as cursor:
         for violated, query in QUERIES.items():
             cursor.execute(query)
-            for row in cursor.fetchall():
-                yield f"{violated}: {row[0]}"
-    connection.close()
+            yield from (f"{violated}: {row[0]}" for row in cursor.fetchall())
 
 
 def _against_optuna(database_url: str) -> Iterator[str]:
+    """I4 and I7: each trial is told once, in its state and with its value, and Optuna has no others."""
     ours: dict[str, dict[str, tuple[str, float | None]]] = {}
-    with psycopg2.connect(database_url.replace("+psycopg2", "", 1)) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT s.name, t.id, t.state, t.value FROM stagetune.search s JOIN stagetune.trial t ON t.search_id = s.id"
-        )
-        for name, trial, state, value in cursor.fetchall():
-            ours.setdefault(name, {})[str(trial)] = (state, value)
-    connection.close()
+    trials = (
+        "SELECT s.name, t.id, t.state, t.value FROM stagetune.search s JOIN stagetune.trial t ON t.search_id = s.id"
+    )
+    for name, trial, state, value in rows(database_url, trials):
+        assert value is None or isinstance(value, float)
+        ours.setdefault(str(name), {})[str(trial)] = (str(state), value)
+    kept = "SELECT name FROM stagetune.search UNION SELECT name FROM stagetune.purged_study"
+    known = {str(name) for (name,) in rows(database_url, kept)}
+    if rows(database_url, "SELECT to_regclass('optuna.studies')")[0][0] is None:
+        yield from (f"I4: study {name} is missing" for name in ours)
+        return
+    studies: dict[str, list[tuple[str, str, float | None, int]]] = {}
+    for name, state, identifier, value, chance in rows(database_url, TOLD):
+        assert value is None or isinstance(value, float)
+        assert isinstance(chance, int)
+        told = studies.setdefault(str(name), [])
+        if state is not None:
+            told.append((str(identifier).strip('"'), str(state), value, chance))
+    yield from (f"I4: Optuna has a study {name} that no search has" for name in set(studies) - known)
     states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "cancelled": "FAIL", "running": "RUNNING"}
-    for name, trials in ours.items():
-        study = optuna.load_study(study_name=name, storage=studies_url(database_url))
-        # A trial that was tried anew has a picture for every chance; those before the last have failed.
-        pictures = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.user_attrs.get("chance", 0))
-        shown = {trial.user_attrs.get("stagetune_trial"): trial for trial in pictures}
-        past = [trial for trial in pictures if trial is not shown[trial.user_attrs.get("stagetune_trial")]]
-        chances = sum(trial.user_attrs.get("chance", 0) for trial in shown.values())
-        if len(past) > chances or any(trial.state.name != "FAIL" for trial in past) or set(shown) != set(trials):
-            yield f"study {name} shows {len(study.trials)} trials, we have {len(trials)}"
+    for name, expected in ours.items():
+        if name not in studies:
+            yield f"I4: study {name} is missing"
             continue
-        for identifier, (state, value) in trials.items():
+        told = studies[name]
+        # A trial that was tried anew has a picture for every chance, the last one last; those before it have failed.
+        shown = {identifier: (state, value) for identifier, state, value, _ in told}
+        chances = {identifier: chance for identifier, _, _, chance in told}
+        past = [state for identifier, state, _, chance in told if chance < chances[identifier]]
+        alone = len(told) - len(past) == len(shown) and len(past) <= sum(chances.values())
+        if not alone or set(past) - {"FAIL"} or set(shown) != set(expected):
+            yield f"I4: study {name} shows {len(told)} trials, we have {len(expected)}"
+            continue
+        for identifier, (state, value) in expected.items():
             theirs = shown[identifier]
-            if theirs.state.name != states[state] or (state == "complete" and theirs.value != value):
-                yield f"study {name}: trial {identifier} is {theirs.state.name} {theirs.values}, ours {state} {value}"
+            if theirs[0] != states[state] or (state == "complete" and theirs[1] != value):
+                yield f"I4: study {name}: trial {identifier} is {theirs}, ours {state} {value}"
+
+
+def _in_artifacts(database_url: str, folder: Path) -> Iterator[str]:
+    """I5: what a row promises is there, whole, and there is nothing else."""
+    stored = rows(database_url, "SELECT sha256, size FROM stagetune.artifact WHERE stored")
+    announced = rows(database_url, "SELECT sha256 FROM stagetune.artifact WHERE NOT stored")
+    promised = {str(digest): size for digest, size in stored}
+    files = {path.name: path for path in folder.glob("[0-9a-f][0-9a-f]/*") if path.is_file()}
+    for digest, size in promised.items():
+        path = files.pop(digest, None)
+        if path is None:
+            yield f"I5: artifact {digest} has a row and no file"
+        elif path.stat().st_size != size:
+            yield f"I5: artifact {digest} has {path.stat().st_size} bytes, its row says {size}"
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            yield f"I5: artifact {digest} is not what its name says"
+    yield from (f"I5: artifact {digest} has a file and no row" for digest in files if (digest,) not in announced)
+
+
+def _secrets_in_logs(home: Path) -> Iterator[str]:
+    """I8: no token and no password of this home stands in a log beneath it."""
+    holders = [*home.glob("*-token"), *home.glob("*.password")]
+    secrets = {path.name: path.read_bytes().strip() for path in holders}
+    for log in sorted(home.rglob("*.log")):
+        content = log.read_bytes()
+        yield from (f"I8: {log.name} has the secret of {name}" for name, secret in secrets.items() if secret in content)

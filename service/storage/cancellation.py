@@ -76,7 +76,8 @@ def _cancel_tasks(tx: Transaction, chosen: str, **parameters: object) -> None:
             UPDATE task SET state = 'cancelled', finished_at = now(), worker_id = NULL, lease_expires_at = NULL
             FROM chosen WHERE task.id = chosen.id RETURNING task.id, task.attempt
         )
-        UPDATE attempt SET outcome = 'cancelled', ended_at = now(), seconds = EXTRACT(epoch FROM now() - started_at)
+        UPDATE attempt SET outcome = 'cancelled', ended_at = clock_timestamp(),
+               seconds = EXTRACT(epoch FROM clock_timestamp() - started_at)
         FROM cancelled WHERE attempt.task_id = cancelled.id AND attempt.n = cancelled.attempt AND outcome IS NULL
         """,
         parameters,

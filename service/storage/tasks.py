@@ -44,8 +44,9 @@ WITH chosen AS (
     FROM chosen WHERE task.id = chosen.id
     RETURNING task.*
 ), started AS (
-    INSERT INTO attempt (task_id, n, worker_id, request_id)
-    SELECT id, attempt, :worker, :request FROM leased
+    -- And so the attempt begins after the one before it has ended, whenever this transaction began.
+    INSERT INTO attempt (task_id, n, worker_id, request_id, started_at)
+    SELECT id, attempt, :worker, :request, clock_timestamp() FROM leased
 )
 SELECT * FROM leased
 """
@@ -204,10 +205,16 @@ def renew(tx: Transaction, task_id: UUID, n: int, lease_seconds: float, fraction
 def end(
     tx: Transaction, task_id: UUID, n: int, state: TaskState, *, failure: str | None = None, strikes: int | None = None
 ) -> bool:
-    """End a task for its current attempt, even one whose lease expired; False when the attempt no longer has it."""
+    """End a task for its current attempt, even one whose lease expired; False when the attempt no longer has it.
+
+    Without ``strikes`` it keeps those it has, but for the one of an attempt that was lost and answers after all.
+    """
     ended = tx.execute(
         """
-        UPDATE task SET state = :state, finished_at = now(), failure = :failure, strikes = coalesce(:strikes, strikes),
+        UPDATE task SET state = :state, finished_at = now(), failure = :failure,
+               strikes = coalesce(
+                   :strikes, CASE WHEN a.outcome = 'lost' THEN greatest(strikes - 1, 0) ELSE strikes END
+               ),
                worker_id = NULL, lease_expires_at = NULL
         FROM attempt a
         WHERE task.id = :id AND task.attempt = :n AND a.task_id = task.id AND a.n = task.attempt
@@ -245,8 +252,8 @@ def end_attempt(
     """Write down how a lease ended; ``seconds`` are the worker's, or the time since its start."""
     tx.execute(
         """
-        UPDATE attempt SET outcome = :outcome, ended_at = now(), reason = :reason, message = :message, log = :log,
-               seconds = coalesce(:seconds, EXTRACT(epoch FROM now() - started_at))
+        UPDATE attempt SET outcome = :outcome, ended_at = clock_timestamp(), reason = :reason, message = :message,
+               log = :log, seconds = coalesce(:seconds, EXTRACT(epoch FROM clock_timestamp() - started_at))
         WHERE task_id = :task AND n = :n
         """,
         {

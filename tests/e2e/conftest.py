@@ -35,9 +35,12 @@ SUBMISSION: dict[str, Any] = {
 
 
 class Stack:
-    """Processes of one test. Everything it started is ended with the test, by process id."""
+    """Processes of one test. Everything it started is ended with the test, by process id.
 
-    def __init__(self, home: Path, database_url: str | None) -> None:
+    ``settings`` are environment variables of all of them.
+    """
+
+    def __init__(self, home: Path, database_url: str | None, **settings: str) -> None:
         self.home = home
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -52,6 +55,7 @@ class Stack:
             # These tests look as often as they can.
             "STAGETUNE_REQUESTS_PER_MINUTE": "0",
             "OMP_NUM_THREADS": "1",
+            **settings,
         }
         if database_url is not None:
             self._environment["STAGETUNE_DATABASE_URL"] = database_url
@@ -106,13 +110,13 @@ class Stack:
                     process.kill()
                     process.wait()
 
-    def _start(self, package: str, *flags: str) -> subprocess.Popen[bytes]:
+    def _start(self, package: str, *flags: str, **settings: str) -> subprocess.Popen[bytes]:
         log = self.home / f"{package}-{len(self._processes)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", package, *flags],
                 cwd=REPOSITORY,
-                env=self._environment,
+                env=self._environment | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -1,0 +1,85 @@
+"""``python -m tests.chaos.nightly [CASE ...]``: the chaos cases at their full sizes, one after the other.
+
+A case that has passed is not run again: its figures stand in the state file, one JSON document a line, beside the
+machine they were measured on. Interrupt it and start it again, or remove a line to measure a case anew.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.machine import describe
+from service.postgres import EmbeddedPostgres
+from service.storage.migrations import upgrade
+from tests.chaos import cases, lease_machine
+
+STATE = Path("chaos-nightly.jsonl")
+GAMES, STEPS = 2_000, 60
+NAMES = ("R4", *cases.CASES)
+
+
+def main() -> int:
+    """Run what is left to do; the number of cases that failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.nightly", description="Chaos at its full size.")
+    parser.add_argument("names", nargs="*", metavar="CASE", help=f"of {', '.join(NAMES)}; default: all of them")
+    parser.add_argument("--state", type=Path, default=STATE, help="the file of finished cases (default: %(default)s)")
+    parser.add_argument("--size", choices=("ci", "nightly"), default="nightly")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    wanted = [name.upper() for name in options.names] or list(NAMES)
+    if unknown := set(wanted) - set(NAMES):
+        parser.error(f"there is no case {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
+    left = [name for name in wanted if (name, options.size) not in set(finished(options.state))]
+    sys.stderr.write(f"{len(wanted) - len(left)} done before, to do: {', '.join(left) or 'nothing'}\n")
+    return sum(not _run(name, options.size, options.seed, options.state) for name in left)
+
+
+def finished(state: Path) -> Iterable[tuple[str, str]]:
+    """The cases that have passed, with their sizes."""
+    if state.exists():
+        for line in state.read_text().splitlines():
+            document = json.loads(line)
+            yield document["case"], document["size"]
+
+
+def _run(name: str, size: str, seed: int, state: Path) -> bool:
+    """Run one case and keep its figures; whether it passed."""
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {name} begins\n")
+    try:
+        figures = _lease_machine(size) if name == "R4" else cases.run(name, size, seed).document()
+    except Exception:
+        sys.stderr.write(f"{name} failed:\n{traceback.format_exc()}\n")
+        return False
+    document = figures | {
+        "ended_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": describe("sqlalchemy", "fastapi", "optuna"),
+        "load": os.getloadavg()[0],
+    }
+    with state.open("a") as file:
+        file.write(json.dumps(document) + "\n")
+    sys.stderr.write(f"{json.dumps(document)}\n")
+    return True
+
+
+def _lease_machine(size: str) -> dict[str, Any]:
+    games, steps = (GAMES, STEPS) if size == "nightly" else (25, 30)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="stagetune-chaos-", dir="/tmp") as folder:
+        home = Path(folder)
+        home.chmod(0o711)
+        with EmbeddedPostgres(home, fsync=False) as server:
+            upgrade(server.url)
+            figures = lease_machine.run(server.url, home, games, steps, shrink=True)
+    return {"case": "R4", "size": size, "seconds": round(time.monotonic() - began, 1)} | figures
+
+
+if __name__ == "__main__":
+    sys.exit(main())
