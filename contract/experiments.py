@@ -200,6 +200,10 @@ class VariantLine(Lenient):
     confirmation_seconds: float = Field(
         0.0, description="of the search seconds: training the best trials again with other seeds to choose between them"
     )
+    diverged_seeds: list[int] = Field(
+        [], description="on which a stage's fit, or every trial, diverged: chance in every accuracy, in no time"
+    )
+    failed_seeds: list[int] = Field([], description="without a network for another reason: in no accuracy and no time")
 
 
 class Difference(Lenient):

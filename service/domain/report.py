@@ -94,6 +94,8 @@ class VariantLine:
     activation_bytes: int | None
     published: PublishedLine | None
     confirmation_seconds: float
+    diverged_seeds: tuple[int, ...]
+    failed_seeds: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

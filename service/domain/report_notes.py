@@ -1,7 +1,7 @@
 """The report's notes: what a reader should know before believing a line of the table."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from service.domain.comparisons import WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
@@ -34,7 +34,9 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     for line in report.variants:
         yield from _stagnating(line, spec)
         yield from _seconds(line, spec)
-        yield from _seeds(line, spec)
+        yield from _diverged(line, spec)
+        yield from _failed(line, spec)
+        yield from _untested(line, spec)
 
 
 def _noise(spec: ExperimentSpec, report: Report) -> Iterator[str]:
@@ -158,10 +160,30 @@ def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
         )
 
 
-def _seeds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
-    have = len(line.validation_accuracy.values) if line.validation_accuracy else 0
-    if line.state == "complete" and have < len(spec.seeds):
-        yield f"{_place(line, spec)}: {have} of {len(spec.seeds)} seeds have a result."
+def _diverged(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.diverged_seeds and line.validation_accuracy:
+        yield (
+            f"{_place(line, spec)} diverged on {_seeds(line.diverged_seeds)}: that counts at chance, "
+            f"{spec.dataset.chance:.3f}, in its accuracies and differences, and in no time."
+        )
+
+
+def _failed(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.failed_seeds and line.validation_accuracy:
+        yield (
+            f"{_place(line, spec)} has no network on {_seeds(line.failed_seeds)}, where training failed: its "
+            "accuracies and differences leave that out."
+        )
+
+
+def _untested(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    trained, tested = (len(found.values) if found else 0 for found in (line.validation_accuracy, line.test_accuracy))
+    if line.state == "complete" and tested < trained:
+        yield f"{_place(line, spec)}: {tested} of {trained} seeds that were trained have been tested."
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _place(line: VariantLine, spec: ExperimentSpec) -> str:

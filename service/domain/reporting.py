@@ -90,7 +90,7 @@ def _variant(
         training_seconds=sum(training.seconds for training in trained) if trained else None,
         search_seconds=sum(search.search_seconds for search in searches),
         shared_seconds=sum(search.search_seconds for search in searches if users[search.id] > 1),
-        training_accuracy=accuracy_interval([run.trainings[-1].training_accuracy for run in runs]),
+        training_accuracy=accuracy_interval(list(findings.training.values())),
         validation_accuracy=accuracy_interval(list(findings.validation.values())),
         test_accuracy=accuracy_interval(list(findings.test.values())),
         memory_bytes=_largest(trained, lambda training: training.memory_bytes),
@@ -105,10 +105,12 @@ def _variant(
         trials_per_stage=trials,
         allowed_seconds=_allowed(searches),
         fit_seconds=sum(search.fit_seconds for search in searches),
-        mean_training_seconds=interval([run.seconds for run in runs]),
+        mean_training_seconds=interval(list(findings.seconds.values())),
         activation_bytes=_largest(trained, lambda training: training.activation_bytes),
         published=_published(planned, spec, searches[-1].epochs),
         confirmation_seconds=sum(search.confirmation_seconds for search in searches),
+        diverged_seeds=findings.diverged,
+        failed_seeds=findings.failed,
     )
 
 
