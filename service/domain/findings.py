@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from statistics import fmean
 from uuid import UUID
 
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import PlannedVariant, searched_seeds
 from service.domain.report import BestSoFar, CurvePoint
+from service.domain.search import judged_by
 from service.domain.space import Point
 from service.domain.states import SearchState, TrialOrigin, TrialState
 
@@ -127,8 +127,8 @@ class SearchFacts:
 
     @property
     def accuracy(self) -> float | None:
-        """What the incumbent was chosen by: validation accuracy, mean over its own seed and those that confirmed it."""
-        return None if self.incumbent is None else fmean([self.incumbent.validation_accuracy, *self.confirmations])
+        """What the search is judged by: validation accuracy, mean over its own seed and those that confirmed it."""
+        return None if self.incumbent is None else judged_by(self.incumbent.validation_accuracy, self.confirmations)
 
     @property
     def best_so_far(self) -> tuple[BestSoFar, ...]:
@@ -199,6 +199,16 @@ class Findings:
     def infeasible(self) -> bool:
         """Whether no seed leads anywhere, and memory is to blame."""
         return self.barren and any(search.state is SearchState.INFEASIBLE for search in self.searches)
+
+    @property
+    def trained(self) -> tuple[Training, ...]:
+        """The stages' trainings on the first seed, none before all are there."""
+        return next((run.trainings for run in self.runs if run.seed == self.seeds[0]), ())
+
+    @property
+    def largest(self) -> Training | None:
+        """Memory is needed for one stage at a time: of those trained on the first seed, the one that takes most."""
+        return max(self.trained, key=lambda training: training.memory_bytes, default=None)
 
     @property
     def training(self) -> dict[int, float]:

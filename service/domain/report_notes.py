@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from service.domain.comparisons import WITHIN_NOISE
+from service.domain.comparisons import RULES, WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
 from service.domain.leasing import FailureReason
@@ -21,6 +21,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
         yield "The experiment has not ended: lines may still change."
     yield from _noise(spec, report)
     yield from _comparisons(report)
+    yield from _second_rounds(report)
     if len(report.devices) > 1:
         yield f"Trainings ran on {', '.join(report.devices)}: compare times and memory of one device only."
     yield from _costs(spec, report)
@@ -72,6 +73,18 @@ def _comparisons(report: Report) -> Iterator[str]:
             f"{report.comparisons} comparisons were made, and their p-values are adjusted for that (Holm). "
             f"Beyond the noise: {len(verdicts) - verdicts.count(WITHIN_NOISE)} of {len(verdicts)} differences told."
         )
+
+
+def _second_rounds(report: Report) -> Iterator[str]:
+    """Under the rule seconds Total may spend those of second rounds too."""
+    for gap in report.gaps:
+        more, fewer = gap.partial_effort.second_round_trials, gap.total_effort.second_round_trials
+        if more > fewer and gap.budget is not BudgetRule.SECONDS:
+            phase = f", phase {gap.phase + 1}" if len(report.phases) > 1 else ""
+            yield (
+                f"{gap.partial}{phase} had {more} more trials than its budget in second rounds, {gap.total} "
+                f"{fewer or 'none'}: {RULES[gap.budget]} nothing makes up for that."
+            )
 
 
 def _costs(spec: ExperimentSpec, report: Report) -> Iterator[str]:
@@ -138,9 +151,11 @@ def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     """A stage on frozen features can nearly always hold its prefix's accuracy; if not, it was searched too little."""
     for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
         if stage.stagnating:
+            beyond = stage.stagnating_beyond_noise
+            verdict = "beyond the noise. More trials may help." if beyond else "within the noise."
             yield (
                 f"{_place(line, spec)}: stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of "
-                "the stage it stands on. More trials may help."
+                f"the stage it stands on, {verdict}"
             )
 
 
