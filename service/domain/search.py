@@ -102,7 +102,7 @@ class Progress:
 
 
 def judged_by(accuracy: float, again: Iterable[float | None]) -> float:
-    """What a trial is worth: the mean of its own accuracy and of what it reached again with other seeds, as far as known."""
+    """What a trial is worth: the mean of its own accuracy and of those that it reached with other seeds."""
     return fmean([accuracy, *(other for other in again if other is not None)])
 
 

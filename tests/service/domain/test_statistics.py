@@ -98,7 +98,7 @@ def test_a_ratio_is_a_geometric_mean_over_the_seeds_that_both_have() -> None:
 
 
 def test_a_ratio_of_one_seed_has_no_bounds_and_of_none_is_none() -> None:
-    assert ratio({0: 3.0}, {0: 2.0}) == Ratio(pytest.approx(1.5), None, None, (1.5,))
+    assert ratio({0: 4.0}, {0: 4.0}) == Ratio(1.0, None, None, (1.0,))
     assert ratio({0: 3.0}, {1: 2.0}) is None
     assert ratio({0: 3.0}, {0: 0.0}) is None
 
