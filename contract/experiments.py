@@ -171,7 +171,7 @@ class StageLine(Lenient):
     state: SearchState = "decided"
     epochs: int = Field(0, description="of each of its trainings")
     origin: str | None = Field(None, description="of the incumbent: enqueued, incumbent, sobol, model, random")
-    stagnating: bool = Field(False, description="below the accuracy of its prefix by more than the noise")
+    stagnating: bool = Field(False, description="below the accuracy of its prefix, be it by chance")
     second_round: bool = Field(False, description="it got further trials in a wider space")
     activation_bytes: int | None = Field(None, description="the activations' share of the analytic figure")
     saved_seconds: float = Field(0.0, description="search seconds that an earlier experiment spent, when reused")
@@ -181,6 +181,7 @@ class StageLine(Lenient):
     knn_test_accuracy: Interval | None = Field(None, description="of nearest neighbours on the stage's features")
     confirmed_accuracy: float | None = Field(None, description="validation, mean with the seeds that confirmed it")
     shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
+    stagnating_beyond_noise: bool = Field(False, description="below it by more than the noise of the number of images")
 
 
 class Published(Lenient):
@@ -235,13 +236,17 @@ class VariantLine(Lenient):
     confirmation_seconds: float = Field(
         0.0, description="of the search seconds: training the best trials again with other seeds to choose between them"
     )
+    diverged_seeds: list[int] = Field(
+        [], description="on which a stage's fit, or every trial, diverged: chance in every accuracy, in no time"
+    )
+    failed_seeds: list[int] = Field([], description="without a network for another reason: in no accuracy and no time")
 
 
 class Difference(Lenient):
     """One variant minus another in percentage points, over the seeds that both have.
 
-    The bounds are 95 %: Student t of the paired differences. With one seed, or where seeds show no spread, the standard
-    error is that of the number of images.
+    The bounds are 95 %, the wider of two intervals: Student t of the paired differences over the seeds, and that of the
+    number of images, which is the only one with one seed.
     """
 
     points: float
@@ -250,8 +255,35 @@ class Difference(Lenient):
     standard_error: float
     p_value: float = Field(description="of no difference, two-sided")
     seeds: int
-    method: Literal["paired", "images"]
+    method: Literal["paired", "images"] = Field(description="whichever interval is wider: over seeds, or of images")
     values: list[float] = Field(description="by seed")
+
+
+class Effort(Lenient):
+    """What was put into one side of a comparison."""
+
+    trials: int = Field(description="in all, over stages and searched seeds")
+    second_round_trials: int = Field(0, description="of these, on top of the budget of the stages")
+    passes: int = Field(description="over the training images, in one training of all its stages")
+
+
+class Ratio(Lenient):
+    """One variant over another, the geometric mean over the seeds that both have.
+
+    The bounds are a 95 % Student t interval of the logarithms, null with one seed.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
+    values: list[float] = Field(description="by seed")
+
+
+class Costs(Lenient):
+    """The first of two variants over the second; null where it cannot be known."""
+
+    seconds: Ratio | None = Field(description="training time, over the seeds")
+    memory: float | None = Field(description="training memory, on the first seed, if both were measured in one way")
 
 
 class Gap(Lenient):
@@ -275,6 +307,9 @@ class Gap(Lenient):
     )
     verdict: Literal["total better", "partial better", "within noise"] = "within noise"
     sentence: str = ""
+    total_effort: Effort | None = None
+    partial_effort: Effort | None = None
+    costs: Costs | None = Field(None, description="Total over Partial")
 
 
 class Lead(Lenient):
@@ -288,6 +323,9 @@ class Lead(Lenient):
     adjusted_p_value: float = Field(description="as in a gap")
     verdict: Literal["better", "worse", "within noise"]
     sentence: str
+    variant_effort: Effort | None = None
+    against_effort: Effort | None = None
+    costs: Costs | None = Field(None, description="the variant over the one it is measured against")
 
 
 class Trend(Lenient):

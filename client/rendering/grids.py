@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from client.rendering.text import NOISE_ERRORS, NOTHING, accuracy, learning_rate, mean, plural, regularization, signed
 from client.variants import label, training_time
-from contract.experiments import Difference, Gap, Lead, Published, Report, VariantLine
+from contract.experiments import Difference, Gap, Lead, Published, Ratio, Report, VariantLine
 
 PAPER, OURS = "paper", "ours"
 
@@ -24,7 +24,7 @@ class Grid:
 def grids(report: Report) -> list[Grid]:
     """What stands beside the table of variants, where the report has it."""
     found = [_differences(report)] if report.gaps or report.leads else []
-    return [*found, *_published(report)]
+    return [*found, *_costs(report), *_published(report)]
 
 
 def has_phases(report: Report) -> bool:
@@ -70,6 +70,46 @@ def _difference(line: Gap | Lead) -> tuple[str, ...]:
             NOTHING,
         )
     return what, points(line.validation), points(line.test), chance(line.adjusted_p_value), line.verdict
+
+
+def ratio(value: Ratio | None) -> str:
+    """`0.98 [0.95, 1.01]`; without an interval where there is one seed."""
+    if value is None:
+        return NOTHING
+    if value.low is None or value.high is None:
+        return f"{value.ratio:.2f}"
+    return f"{value.ratio:.2f} [{value.low:.2f}, {value.high:.2f}]"
+
+
+def _costs(report: Report) -> Iterator[Grid]:
+    """What went into both sides of every difference; servers of version 0.1 do not say."""
+    phases = has_phases(report)
+    lines: list[Gap | Lead] = [*report.gaps, *report.leads]
+    rows = [(*((str(line.phase + 1),) if phases else ()), *row) for line in lines for row in _cost(line)]
+    headings = (*(("phase",) if phases else ()), "first : second", "trials", "passes", "training time", "memory")
+    if rows:
+        yield Grid(
+            "What both sides take: trials and image passes of each, time and memory of the first over the second",
+            headings,
+            tuple(rows),
+            texts=2 if phases else 1,
+        )
+
+
+def _cost(line: Gap | Lead) -> Iterator[tuple[str, ...]]:
+    if isinstance(line, Gap):
+        what, efforts = f"{line.total} : {line.partial}", (line.total_effort, line.partial_effort)
+    else:
+        what, efforts = f"{line.variant} : {line.against}", (line.variant_effort, line.against_effort)
+    first, second = efforts
+    if first is not None and second is not None and line.costs is not None:
+        yield (
+            what,
+            f"{first.trials} : {second.trials}",
+            f"{first.passes} : {second.passes}",
+            ratio(line.costs.seconds),
+            NOTHING if line.costs.memory is None else f"{line.costs.memory:.2f}",
+        )
 
 
 def _published(report: Report) -> Iterator[Grid]:

@@ -123,7 +123,7 @@ def _stage(stage: StageLine) -> list[str]:
         stage.state if stage.state != "decided" else "",
         "taken over" if stage.reused else "",
         f"shared with {stage.shared_with}" if stage.shared_with else "",
-        "below its prefix" if stage.stagnating else "",
+        _drop(stage),
         "second round" if stage.second_round else "",
     ]
     return [
@@ -133,6 +133,12 @@ def _stage(stage: StageLine) -> list[str]:
         duration(stage.feature_seconds), duration(stage.search_seconds), size(stage.memory_bytes),
         ", ".join(filter(None, flags)),
     ]  # fmt: skip
+
+
+def _drop(stage: StageLine) -> str:
+    if not stage.stagnating:
+        return ""
+    return f"below its prefix, {'beyond' if stage.stagnating_beyond_noise else 'within'} the noise"
 
 
 def _notes(report: Report) -> str:

@@ -86,11 +86,9 @@ def _methods(report: Report) -> list[str]:
     if not told:
         return []
     seeds = max(value.seeds for value in told)
-    ways = {
-        "paired": f"paired over {plural(seeds, 'seed')} (Student t)",
-        "images": "from the number of images (one seed, or no spread)",
-    }
-    used = " or ".join(text for method, text in ways.items() if any(value.method == method for value in told))
+    used = "from the number of images, for there is one seed"
+    if seeds > 1:
+        used = f"paired over {seeds} seeds (Student t), or from the number of images, whichever is wider"
     return [f"intervals of differences: {used}; p: of no difference, Holm over {report.comparisons} comparisons"]
 
 

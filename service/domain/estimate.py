@@ -77,7 +77,8 @@ def plan_seconds(
         total += _times(work.fits, costs, size)
         if search.key not in existing:
             tests = 1 + extra_seeds(spec) if search.key in leaves else 0
-            total += searching[search.key] + _times(work.confirmations, costs, size)
+            confirmations = work.confirmations + (work.again if second_rounds else 0)
+            total += searching[search.key] + _times(confirmations, costs, size)
             total += _times(tests, costs, forward[search.key] / 3 * spec.dataset.test)
     return None if total == inf else total
 

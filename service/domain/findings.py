@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
+from enum import Enum, auto
 from uuid import UUID
 
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import PlannedVariant, searched_seeds
 from service.domain.report import BestSoFar, CurvePoint
+from service.domain.search import judged_by
 from service.domain.space import Point
 from service.domain.states import SearchState, TrialOrigin, TrialState
 
@@ -68,6 +69,7 @@ class SearchFacts:
     ``reused``: decided before the experiment; ``shared_with``: under way then, in the experiment of this name.
     ``chosen`` is the incumbent's trial; confirmations train the best trials again to choose between them,
     and ``confirmations`` are the validation accuracies that the incumbent reached so.
+    ``diverged_fits`` and ``failed_fits`` are the seeds on which the chosen hyperparameters left nothing to go on with.
     ``fit_seconds`` are those of the experiment's other seeds, and ``reused_fits`` of these fits, with
     ``reused_fit_seconds``, are older than it. ``allowed_seconds`` is what a search under the rule seconds might spend,
     confirmations apart.
@@ -90,6 +92,8 @@ class SearchFacts:
     allowed_seconds: float | None = None
     curve: tuple[CurvePoint, ...] = ()
     fits: Mapping[int, Training] = field(default_factory=dict)
+    diverged_fits: frozenset[int] = frozenset()
+    failed_fits: frozenset[int] = frozenset()
     fit_seconds: float = 0.0
     reused_fits: int = 0
     reused_fit_seconds: float = 0.0
@@ -108,6 +112,11 @@ class SearchFacts:
         return sum(trial.state is TrialState.FAILED for trial in self.tried)
 
     @property
+    def barren(self) -> bool:
+        """Whether it has ended without an incumbent by itself."""
+        return self.state in {SearchState.DEAD, SearchState.INFEASIBLE}
+
+    @property
     def search_seconds(self) -> float:
         return sum(trial.seconds for trial in self.tried) + self.range_test_seconds + self.confirmation_seconds
 
@@ -118,8 +127,8 @@ class SearchFacts:
 
     @property
     def accuracy(self) -> float | None:
-        """What the incumbent was chosen by: validation accuracy, mean over its own seed and those that confirmed it."""
-        return None if self.incumbent is None else fmean([self.incumbent.validation_accuracy, *self.confirmations])
+        """What the search is judged by: validation accuracy, mean over its own seed and those that confirmed it."""
+        return None if self.incumbent is None else judged_by(self.incumbent.validation_accuracy, self.confirmations)
 
     @property
     def best_so_far(self) -> tuple[BestSoFar, ...]:
@@ -149,14 +158,28 @@ class Run:
     def seconds(self) -> float:
         return sum(training.seconds for training in self.trainings)
 
+    @property
+    def last(self) -> Training:
+        """That of the last stage, whose accuracies are the network's."""
+        return self.trainings[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """A planned variant with the searches on its paths, one for each searched seed, and its runs so far."""
+    """A planned variant with the searches on its paths, one for each searched seed, and its runs so far.
+
+    ``diverged`` are the seeds on which a stage's fit diverged, or all trials of its search did. There is no network
+    then, which is right as often as guessing, ``chance``; left out, it would flatter whichever learning is less stable.
+    ``failed`` are the seeds without a network of which nothing else is known.
+    """
 
     planned: PlannedVariant
+    seeds: tuple[int, ...]
     paths: tuple[tuple[SearchFacts, ...], ...]
     runs: tuple[Run, ...]
+    diverged: tuple[int, ...]
+    failed: tuple[int, ...]
+    chance: float
 
     @property
     def searches(self) -> tuple[SearchFacts, ...]:
@@ -165,8 +188,7 @@ class Findings:
     @property
     def fertile_paths(self) -> tuple[tuple[SearchFacts, ...], ...]:
         """Those on which no stage has ended without an incumbent by itself."""
-        barren = {SearchState.DEAD, SearchState.INFEASIBLE}
-        return tuple(path for path in self.paths if not barren & {search.state for search in path})
+        return tuple(path for path in self.paths if not any(search.barren for search in path))
 
     @property
     def barren(self) -> bool:
@@ -179,14 +201,42 @@ class Findings:
         return self.barren and any(search.state is SearchState.INFEASIBLE for search in self.searches)
 
     @property
+    def trained(self) -> tuple[Training, ...]:
+        """The stages' trainings on the first seed, none before all are there."""
+        return next((run.trainings for run in self.runs if run.seed == self.seeds[0]), ())
+
+    @property
+    def largest(self) -> Training | None:
+        """Memory is needed for one stage at a time: of those trained on the first seed, the one that takes most."""
+        return max(self.trained, key=lambda training: training.memory_bytes, default=None)
+
+    @property
+    def training(self) -> dict[int, float]:
+        """Training accuracies of the network by seed, chance where it diverged."""
+        return self._with_chance({run.seed: run.last.training_accuracy for run in self.runs})
+
+    @property
     def validation(self) -> dict[int, float]:
-        """Validation accuracies of the network by seed."""
-        return {run.seed: run.trainings[-1].validation_accuracy for run in self.runs}
+        """Validation accuracies of the network by seed, chance where it diverged."""
+        return self._with_chance({run.seed: run.last.validation_accuracy for run in self.runs})
 
     @property
     def test(self) -> dict[int, float]:
-        """Test accuracies by seed."""
-        return {run.seed: run.evaluation.test_accuracy for run in self.runs if run.evaluation is not None}
+        """Test accuracies by seed, chance where it diverged; empty before the first test."""
+        return self._with_chance(
+            {run.seed: run.evaluation.test_accuracy for run in self.runs if run.evaluation is not None}
+        )
+
+    @property
+    def seconds(self) -> dict[int, float]:
+        """Training seconds by seed; a training that diverged ended early, and tells nothing of time."""
+        return {run.seed: run.seconds for run in self.runs}
+
+    def _with_chance(self, measured: dict[int, float]) -> dict[int, float]:
+        if not measured:
+            return {}
+        known = measured | dict.fromkeys(self.diverged, self.chance)
+        return {seed: known[seed] for seed in self.seeds if seed in known}
 
 
 def find(spec: ExperimentSpec, planned: PlannedVariant, searches: Mapping[str, SearchFacts]) -> Findings:
@@ -197,7 +247,33 @@ def find(spec: ExperimentSpec, planned: PlannedVariant, searches: Mapping[str, S
     }
     first = paths[spec.seeds[0]]
     runs = (_run(paths.get(seed, first), seed, searched=seed in paths) for seed in spec.seeds)
-    return Findings(planned, tuple(paths.values()), tuple(run for run in runs if run is not None))
+    lost = {seed: _lost(paths.get(seed, first), seed, searched=seed in paths) for seed in spec.seeds}
+    return Findings(
+        planned,
+        spec.seeds,
+        tuple(paths.values()),
+        tuple(run for run in runs if run is not None),
+        diverged=tuple(seed for seed, cause in lost.items() if cause is _Lost.DIVERGED),
+        failed=tuple(seed for seed, cause in lost.items() if cause is _Lost.FAILED),
+        chance=spec.dataset.chance,
+    )
+
+
+class _Lost(Enum):
+    """Why there will be no network on a seed."""
+
+    DIVERGED = auto()
+    FAILED = auto()
+
+
+def _lost(path: Sequence[SearchFacts], seed: int, *, searched: bool) -> _Lost | None:
+    """What the first stage came to that left nothing for the next to stand on."""
+    for search in path:
+        if (search.barren and search.diverged and not search.failed) if searched else seed in search.diverged_fits:
+            return _Lost.DIVERGED
+        if search.barren if searched else seed in search.failed_fits:
+            return _Lost.FAILED
+    return None
 
 
 def _run(path: Sequence[SearchFacts], seed: int, *, searched: bool) -> Run | None:

@@ -114,7 +114,7 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
         ),
         least_trials=sum(item.least_trials for item in work),
         range_tests=sum(item.range_tests for item in work),
-        confirmations=sum(item.confirmations for item in work),
+        confirmations=sum(item.confirmations + item.again for item in work),
     )
 
 
@@ -126,7 +126,7 @@ def searched_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
 def _images(spec: ExperimentSpec, search: PlannedSearch, work: Workload) -> int:
     """How many images a search's work trains on, at most."""
     epochs, train = search.budget.epochs, spec.split.train
-    trainings = work.trials + work.confirmations + work.fits
+    trainings = work.trials + work.confirmations + work.again + work.fits
     return trainings * epochs * train + work.range_tests * images(spec.recipe.batch_size, train, epochs)
 
 

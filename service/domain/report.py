@@ -6,7 +6,7 @@ from uuid import UUID
 from service.domain.published import PublishedLine
 from service.domain.space import Point
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState, TrialOrigin
-from service.domain.statistics import Difference, Interval
+from service.domain.statistics import Difference, Interval, Ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class StageLine:
     knn_test_accuracy: Interval | None
     confirmed_accuracy: float | None
     shared_with: str | None
+    stagnating_beyond_noise: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,32 @@ class VariantLine:
     activation_bytes: int | None
     published: PublishedLine | None
     confirmation_seconds: float
+    diverged_seeds: tuple[int, ...]
+    failed_seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What was put into one side of a comparison.
+
+    ``trials`` in all, over stages and searched seeds, of which ``second_round_trials`` came on top of the budget;
+    ``passes`` over the training images that one training of all its stages makes.
+    """
+
+    trials: int
+    second_round_trials: int
+    passes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Training seconds and training memory of the first of two variants over those of the second.
+
+    Memory is that of the first seed; None where there is none, or none that was measured in the same way.
+    """
+
+    seconds: Ratio | None
+    memory: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +141,9 @@ class Gap:
     adjusted_p_value: float
     verdict: str
     sentence: str
+    total_effort: Effort
+    partial_effort: Effort
+    costs: Costs
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +158,9 @@ class Lead:
     adjusted_p_value: float
     verdict: str
     sentence: str
+    variant_effort: Effort
+    against_effort: Effort
+    costs: Costs
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The report's notes: what a reader should know before believing a line of the table."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
-from service.domain.comparisons import WITHIN_NOISE
+from service.domain.comparisons import RULES, WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
 from service.domain.leasing import FailureReason
@@ -21,6 +21,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
         yield "The experiment has not ended: lines may still change."
     yield from _noise(spec, report)
     yield from _comparisons(report)
+    yield from _second_rounds(report)
     if len(report.devices) > 1:
         yield (
             f"Trainings ran on {'; '.join(report.devices)}: times and memory of one of them cannot be compared "
@@ -37,7 +38,9 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     for line in report.variants:
         yield from _stagnating(line, spec)
         yield from _seconds(line, spec)
-        yield from _seeds(line, spec)
+        yield from _diverged(line, spec)
+        yield from _failed(line, spec)
+        yield from _untested(line, spec)
 
 
 def _noise(spec: ExperimentSpec, report: Report) -> Iterator[str]:
@@ -73,6 +76,18 @@ def _comparisons(report: Report) -> Iterator[str]:
             f"{report.comparisons} comparisons were made, and their p-values are adjusted for that (Holm). "
             f"Beyond the noise: {len(verdicts) - verdicts.count(WITHIN_NOISE)} of {len(verdicts)} differences told."
         )
+
+
+def _second_rounds(report: Report) -> Iterator[str]:
+    """Under the rule seconds Total may spend those of second rounds too."""
+    for gap in report.gaps:
+        more, fewer = gap.partial_effort.second_round_trials, gap.total_effort.second_round_trials
+        if more > fewer and gap.budget is not BudgetRule.SECONDS:
+            phase = f", phase {gap.phase + 1}" if len(report.phases) > 1 else ""
+            yield (
+                f"{gap.partial}{phase} had {more} more trials than its budget in second rounds, {gap.total} "
+                f"{fewer or 'none'}: {RULES[gap.budget]} nothing makes up for that."
+            )
 
 
 def _costs(spec: ExperimentSpec, report: Report) -> Iterator[str]:
@@ -139,9 +154,11 @@ def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     """A stage on frozen features can nearly always hold its prefix's accuracy; if not, it was searched too little."""
     for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
         if stage.stagnating:
+            beyond = stage.stagnating_beyond_noise
+            verdict = "beyond the noise. More trials may help." if beyond else "within the noise."
             yield (
                 f"{_place(line, spec)}: stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of "
-                "the stage it stands on. More trials may help."
+                f"the stage it stands on, {verdict}"
             )
 
 
@@ -161,10 +178,30 @@ def _seconds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
         )
 
 
-def _seeds(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
-    have = len(line.validation_accuracy.values) if line.validation_accuracy else 0
-    if line.state == "complete" and have < len(spec.seeds):
-        yield f"{_place(line, spec)}: {have} of {len(spec.seeds)} seeds have a result."
+def _diverged(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.diverged_seeds and line.validation_accuracy:
+        yield (
+            f"{_place(line, spec)} diverged on {_seeds(line.diverged_seeds)}: that counts at chance, "
+            f"{spec.dataset.chance:.3f}, in its accuracies and differences, and in no time."
+        )
+
+
+def _failed(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.failed_seeds and line.validation_accuracy:
+        yield (
+            f"{_place(line, spec)} has no network on {_seeds(line.failed_seeds)}, where training failed: its "
+            "accuracies and differences leave that out."
+        )
+
+
+def _untested(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    trained, tested = (len(found.values) if found else 0 for found in (line.validation_accuracy, line.test_accuracy))
+    if line.state == "complete" and tested < trained:
+        yield f"{_place(line, spec)}: {tested} of {trained} seeds that were trained have been tested."
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
 def _place(line: VariantLine, spec: ExperimentSpec) -> str:

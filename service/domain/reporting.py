@@ -76,9 +76,8 @@ def assemble_report(
 def _variant(
     findings: Findings, experiment: ExperimentState, spec: ExperimentSpec, users: Mapping[UUID, int]
 ) -> VariantLine:
-    planned, searches, runs = findings.planned, findings.searches, findings.runs
-    trained = next((run.trainings for run in runs if run.seed == spec.seeds[0]), ())
-    largest = max(trained, key=lambda training: training.memory_bytes, default=None)
+    planned, searches = findings.planned, findings.searches
+    trained, largest = findings.trained, findings.largest
     trials = tuple(sum(len(search.tried) for search in stage) for stage in zip(*findings.paths, strict=True))
     return VariantLine(
         phase=planned.phase,
@@ -90,10 +89,10 @@ def _variant(
         training_seconds=sum(training.seconds for training in trained) if trained else None,
         search_seconds=sum(search.search_seconds for search in searches),
         shared_seconds=sum(search.search_seconds for search in searches if users[search.id] > 1),
-        training_accuracy=accuracy_interval([run.trainings[-1].training_accuracy for run in runs]),
+        training_accuracy=accuracy_interval(list(findings.training.values())),
         validation_accuracy=accuracy_interval(list(findings.validation.values())),
         test_accuracy=accuracy_interval(list(findings.test.values())),
-        memory_bytes=_largest(trained, lambda training: training.memory_bytes),
+        memory_bytes=None if largest is None else largest.memory_bytes,
         analytic_memory_bytes=_largest(trained, lambda training: training.analytic_memory_bytes),
         resident_bytes=_largest(trained, lambda training: training.resident_bytes),
         memory_method=None if largest is None else largest.memory_method,
@@ -105,15 +104,17 @@ def _variant(
         trials_per_stage=trials,
         allowed_seconds=_allowed(searches),
         fit_seconds=sum(search.fit_seconds for search in searches),
-        mean_training_seconds=interval([run.seconds for run in runs]),
+        mean_training_seconds=interval(list(findings.seconds.values())),
         activation_bytes=_largest(trained, lambda training: training.activation_bytes),
         published=_published(planned, spec, searches[-1].epochs),
         confirmation_seconds=sum(search.confirmation_seconds for search in searches),
+        diverged_seeds=findings.diverged,
+        failed_seeds=findings.failed,
     )
 
 
 def _largest(trained: Sequence[Training], what: Callable[[Training], int]) -> int | None:
-    """Memory is needed for one stage at a time, so a variant needs that of its largest stage."""
+    """A variant needs what its largest stage does, which need not be the same one for every kind of memory."""
     return max((what(training) for training in trained), default=None)
 
 
@@ -147,6 +148,7 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
     path = findings.paths[0]
     search = path[depth]
     training = search.incumbent
+    here, before = search.accuracy, path[depth - 1].accuracy if depth else None
     return StageLine(
         search=search.id,
         stage=search.stage,
@@ -166,7 +168,7 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         state=search.state,
         epochs=search.epochs,
         origin=search.chosen.origin if search.chosen else None,
-        stagnating=depth > 0 and _stagnates(path[depth - 1], search, spec.split.validation),
+        stagnating=before is not None and here is not None and here < before,
         second_round=search.second_round,
         activation_bytes=training.activation_bytes if training else None,
         saved_seconds=search.saved_seconds,
@@ -176,13 +178,10 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         knn_test_accuracy=_probed(findings.runs, depth, lambda probe: probe.knn_accuracy),
         confirmed_accuracy=search.accuracy if search.confirmations else None,
         shared_with=search.shared_with,
+        stagnating_beyond_noise=(
+            before is not None and here is not None and falls_short(here, before, spec.split.validation)
+        ),
     )
-
-
-def _stagnates(prefix: SearchFacts, search: SearchFacts, images: int) -> bool:
-    """Whether a stage is below its prefix by more than the noise, both by what they were chosen by."""
-    before, here = prefix.accuracy, search.accuracy
-    return before is not None and here is not None and falls_short(here, before, images)
 
 
 def _curve(points: Sequence[CurvePoint], training: Training | None) -> tuple[CurvePoint, ...]:

@@ -20,13 +20,17 @@ def stage_space(settings: SearchSettings, stage: Stage) -> Space:
             factors = (settings.learning_rate_factor, settings.regularization_factor)
             more = [(f"{axis}_{FACTOR}", interval) for axis, interval in zip(PARAMETERS, factors, strict=True)]
         case Scheme.PER_LAYER:
-            convolutions = sum(isinstance(layer, Conv) for layer in stage.layers)
             more = [
                 (f"{axis}_{number}", getattr(space, axis))
-                for number in range(1, convolutions + 1)
+                for number in range(1, convolutions(stage) + 1)
                 for axis in PARAMETERS
             ]
     return Space(space.learning_rate, space.regularization, tuple(more))
+
+
+def convolutions(stage: Stage) -> int:
+    """How many layers of a stage have weights of their own; the head comes on top."""
+    return sum(isinstance(layer, Conv) for layer in stage.layers)
 
 
 def shown_space(settings: SearchSettings, stage: Stage) -> Space:

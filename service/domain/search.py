@@ -101,6 +101,11 @@ class Progress:
     confirmed: Mapping[tuple[int, int], float | None] = field(default_factory=dict)
 
 
+def judged_by(accuracy: float, again: Iterable[float | None]) -> float:
+    """What a trial is worth: the mean of its own accuracy and of those that it reached with other seeds."""
+    return fmean([accuracy, *(other for other in again if other is not None)])
+
+
 class Step(StrEnum):
     """What becomes of an open search."""
 
@@ -125,17 +130,18 @@ def decide(progress: Progress) -> Decision:
     finished = sum(trial.state in TrialState.finished() for trial in progress.trials)
     if finished < len(progress.trials) or finished < (1 if progress.spent else progress.budget):
         return Decision(Step.OPEN)
-    ranked = _ranked(progress.trials)
-    if progress.second_round and _stagnates(ranked, progress):
+    best = _ranked(progress.trials)[:CANDIDATES]
+    if not best:
+        diverged = any(trial.diverged for trial in progress.trials)
+        return Decision(Step.SECOND_ROUND if progress.second_round and diverged else Step.DEAD)
+    chosen = best[0]
+    if progress.seeds and len(best) > 1:
+        if any((trial.ordinal, seed) not in progress.confirmed for trial in best for seed in progress.seeds):
+            return Decision(Step.CONFIRM, candidates=tuple(trial.ordinal for trial in best))
+        chosen = _confirmed(best, progress)
+    if progress.second_round and _stagnates(chosen, progress):
         return Decision(Step.SECOND_ROUND)
-    if not ranked:
-        return Decision(Step.DEAD)
-    best = ranked[:CANDIDATES]
-    if not progress.seeds or len(best) == 1:
-        return Decision(Step.DECIDED, best[0].ordinal)
-    if any((trial.ordinal, seed) not in progress.confirmed for trial in best for seed in progress.seeds):
-        return Decision(Step.CONFIRM, candidates=tuple(trial.ordinal for trial in best))
-    return Decision(Step.DECIDED, _confirmed(best, progress))
+    return Decision(Step.DECIDED, chosen.ordinal)
 
 
 def _ranked(trials: Iterable[TrialSummary]) -> list[TrialSummary]:
@@ -144,26 +150,24 @@ def _ranked(trials: Iterable[TrialSummary]) -> list[TrialSummary]:
     return sorted(eligible, key=lambda trial: (-_accuracy(trial), trial.ordinal))
 
 
-def _stagnates(ranked: Sequence[TrialSummary], progress: Progress) -> bool:
-    """Whether the stage is worse than its prefix by more than the noise, or diverged wherever it was trained."""
-    if not ranked:
-        return any(trial.diverged for trial in progress.trials)
+def _stagnates(chosen: TrialSummary, progress: Progress) -> bool:
+    """Whether the stage is worse than its prefix by more than the noise, both by what they are judged by."""
     if progress.prefix_accuracy is None:
         return False
-    return falls_short(_accuracy(ranked[0]), progress.prefix_accuracy, progress.images)
+    again = (progress.confirmed.get((chosen.ordinal, seed)) for seed in progress.seeds)
+    return falls_short(judged_by(_accuracy(chosen), again), progress.prefix_accuracy, progress.images)
 
 
-def _confirmed(best: Sequence[TrialSummary], progress: Progress) -> int:
+def _confirmed(best: Sequence[TrialSummary], progress: Progress) -> TrialSummary:
     """The candidate with the highest mean over the seeds on which all candidates were trained."""
     common = [
         seed for seed in progress.seeds if all(progress.confirmed[trial.ordinal, seed] is not None for trial in best)
     ]
 
     def mean(trial: TrialSummary) -> float:
-        again = (progress.confirmed[trial.ordinal, seed] for seed in common)
-        return fmean([_accuracy(trial), *(accuracy for accuracy in again if accuracy is not None)])
+        return judged_by(_accuracy(trial), (progress.confirmed[trial.ordinal, seed] for seed in common))
 
-    return max(best, key=lambda trial: (mean(trial), -trial.ordinal)).ordinal
+    return max(best, key=lambda trial: (mean(trial), -trial.ordinal))
 
 
 def _accuracy(trial: TrialSummary) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import exp, log, sqrt
 from statistics import fmean, stdev
 
 from scipy import stats
@@ -29,8 +29,8 @@ class Interval:
 class Difference:
     """One variant minus another in percentage points; ``values`` are by seed, the bounds those of 95 %.
 
-    ``method``: ``paired`` is Student t of the differences over the seeds; ``images`` takes the standard error from the
-    number of images instead, for lack of seeds or of any spread between them.
+    Of two intervals it is the wider one, and ``method`` says which: ``paired`` is Student t of the differences over the
+    seeds, ``images`` takes the standard error from the number of images, and is all there is with one seed.
     """
 
     points: float
@@ -40,6 +40,19 @@ class Difference:
     p_value: float
     seeds: int
     method: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """One variant over another; ``values`` are by seed, ``ratio`` is their geometric mean.
+
+    The bounds are those of 95 %, Student t of the logarithms over the seeds; None with one seed.
+    """
+
+    ratio: float
+    low: float | None
+    high: float | None
     values: tuple[float, ...]
 
 
@@ -84,6 +97,19 @@ def difference(first: Mapping[int, float], second: Mapping[int, float], images: 
         if _student_quantile(len(values)) * paired >= half:
             error, half, method = paired, _student_quantile(len(values)) * paired, "paired"
     return Difference(points, points - half, points + half, error, p_value, len(seeds), method, values)
+
+
+def ratio(first: Mapping[int, float], second: Mapping[int, float]) -> Ratio | None:
+    """First over second, amounts by seed, over the seeds on which both are more than nothing; None without any."""
+    values = tuple(first[seed] / second[seed] for seed in first if first[seed] > 0 and second.get(seed, 0) > 0)
+    if not values:
+        return None
+    logarithms = [log(value) for value in values]
+    middle = fmean(logarithms)
+    if len(values) == 1:
+        return Ratio(exp(middle), None, None, values)
+    half = _student_quantile(len(values)) * stdev(logarithms) / sqrt(len(values))
+    return Ratio(exp(middle), exp(middle - half), exp(middle + half), values)
 
 
 def difference_error(first: float, second: float, images: int) -> float:

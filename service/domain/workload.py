@@ -9,7 +9,7 @@ from service.domain.search import CANDIDATES
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Tasks of a search, at most, and ``least_trials`` of its ``trials``.
+    """Tasks of a search, at most, and ``least_trials`` of its ``trials``; ``again`` confirms after a second round.
 
     Second rounds are for stages that turn out to stagnate, confirmations for searches with ``CANDIDATES`` trials that
     could be frozen; a search that may spend seconds ends when they are spent, and has one trial for certain.
@@ -19,18 +19,22 @@ class Workload:
     trials: int
     range_tests: int
     confirmations: int
+    again: int
     fits: int
 
 
 def workload(spec: ExperimentSpec, budget: Phase, matches: Collection[str]) -> Workload:
     """The work of a search with a budget, which may spend the seconds of those it ``matches``."""
     settings = spec.search
+    confirmations = CANDIDATES * settings.confirm_seeds
+    # Who may spend seconds has spent them, and gets no second round.
+    second_round = 0 if matches else settings.second_round
     return Workload(
         least_trials=1 if matches else budget.trials,
-        # Who may spend seconds has spent them, and gets no second round.
-        trials=budget.trials if matches else budget.trials + settings.second_round,
+        trials=budget.trials + second_round,
         range_tests=int(settings.range_test),
-        confirmations=CANDIDATES * settings.confirm_seeds,
+        confirmations=confirmations,
+        again=confirmations if second_round else 0,
         fits=extra_seeds(spec),
     )
 

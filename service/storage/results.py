@@ -43,6 +43,15 @@ class TrainingResult:
     training: Training
 
 
+@dataclass(frozen=True, slots=True)
+class LostFit:
+    """A fit that left nothing to stand on: it diverged, or else failed."""
+
+    search_id: UUID
+    seed: int
+    diverged: bool
+
+
 def digest_of(tx: Transaction, task: UUID) -> tuple[int, str] | None:
     """Attempt and digest of the accepted result."""
     row = tx.execute("SELECT attempt, digest FROM result WHERE task_id = :task", {"task": task}).one_or_none()
@@ -133,6 +142,20 @@ def trainings(tx: Transaction, searches: Collection[UUID]) -> list[TrainingResul
         )
         for row in rows
     ]
+
+
+def lost_fits(tx: Transaction, searches: Collection[UUID]) -> list[LostFit]:
+    """The fits of some searches on other seeds that ended without a checkpoint, those that were cancelled apart."""
+    rows = tx.execute(
+        """
+        SELECT t.search_id, t.seed, coalesce(r.outcome = 'diverged', false) AS diverged
+        FROM task t LEFT JOIN result r ON r.task_id = t.id
+        WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind = 'fit' AND t.candidate_id IS NULL
+          AND (t.state = 'failed' OR r.outcome <> 'complete')
+        """,
+        {"searches": list(searches)},
+    )
+    return [LostFit(row.search_id, row.seed, row.diverged) for row in rows]
 
 
 def curves(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, tuple[CurvePoint, ...]]:

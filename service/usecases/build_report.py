@@ -15,6 +15,7 @@ from service.storage import Storage, Transaction, confirmations, costs, experime
 from service.storage.confirmations import ConfirmationRow
 from service.storage.costs import OtherCost, TriedRow
 from service.storage.experiments import ExperimentRow, Membership
+from service.storage.results import LostFit
 from service.storage.searches import SearchRow
 
 PURGED = "an experiment that was purged"
@@ -29,6 +30,7 @@ class _Read:
     curves: dict[UUID, tuple[CurvePoint, ...]]
     incumbents: dict[UUID, Training]
     fits: dict[UUID, dict[int, Training]]
+    lost: dict[UUID, list[LostFit]]
     evaluations: dict[UUID, dict[int, Evaluation]]
     others: dict[UUID, list[OtherCost]]
     confirmed: dict[UUID, list[ConfirmationRow]]
@@ -63,6 +65,9 @@ def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
             incumbents[item.search_id] = item.training
         else:
             fits[item.search_id][item.seed] = item.training
+    lost: dict[UUID, list[LostFit]] = defaultdict(list)
+    for fit in results.lost_fits(tx, ids):
+        lost[fit.search_id].append(fit)
     others: dict[UUID, list[OtherCost]] = defaultdict(list)
     for cost in costs.others(tx, ids):
         others[cost.search_id].append(cost)
@@ -74,6 +79,7 @@ def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
         curves=results.curves(tx, ids),
         incumbents=incumbents,
         fits=fits,
+        lost=lost,
         evaluations=results.evaluations(tx, ids),
         others=others,
         confirmed=confirmed,
@@ -86,6 +92,7 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
     decided_before = taken_over(member.reused, row.decided_at, experiment.created_at)
     fitted = set(experiment.spec.seeds) - set(searched_seeds(experiment.spec))
     tried, others = read.tried.get(row.id, []), read.others.get(row.id, [])
+    lost = [fit for fit in read.lost.get(row.id, []) if fit.seed in fitted]
     fits = [cost for cost in others if cost.kind is TaskKind.FIT and not cost.confirms]
     wanted = [cost for cost in fits if cost.seed in fitted]
     older = [cost for cost in wanted if cost.finished_at is not None and cost.finished_at <= experiment.created_at]
@@ -111,6 +118,8 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         allowed_seconds=row.seconds,
         curve=read.curves.get(row.id, ()),
         fits={seed: fit for seed, fit in read.fits.get(row.id, {}).items() if seed in fitted},
+        diverged_fits=frozenset(fit.seed for fit in lost if fit.diverged),
+        failed_fits=frozenset(fit.seed for fit in lost if not fit.diverged),
         fit_seconds=sum(cost.seconds for cost in wanted),
         reused_fits=len(older),
         reused_fit_seconds=sum(cost.seconds for cost in older),

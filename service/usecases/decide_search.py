@@ -7,7 +7,7 @@ from uuid import UUID
 
 from service.domain.identity import confirmation_seeds
 from service.domain.schemes import widen
-from service.domain.search import Progress, Step, decide
+from service.domain.search import Progress, Step, decide, judged_by
 from service.domain.states import SearchState, TaskState
 from service.failpoints import reach
 from service.storage import Transaction, confirmations, results, searches, trials
@@ -40,14 +40,26 @@ class Confirmation:
 def load_past(tx: Transaction, rows: Sequence[SearchRow]) -> Past:
     """The past of the open ones among some searches, each kind in one statement."""
     ids = [row.id for row in rows if row.state is SearchState.OPEN]
+    prefixes = searches.prefixes(tx, ids)
     confirmed: dict[UUID, list[ConfirmationRow]] = defaultdict(list)
-    for item in confirmations.of_searches(tx, ids):
+    for item in confirmations.of_searches(tx, {*ids, *(prefix.search_id for prefix in prefixes.values())}):
         confirmed[item.search_id].append(item)
+    chance = {row.id: row.spec.dataset.chance for row in rows}
     return Past(
         trials=trials.of_searches(tx, ids),
         confirmations=confirmed,
         seconds=results.search_seconds(tx, ids),
-        prefix_accuracies=searches.prefix_accuracies(tx, ids),
+        prefix_accuracies={
+            key: judged_by(
+                prefix.accuracy,
+                [
+                    item.told(chance[key])
+                    for item in confirmed[prefix.search_id]
+                    if item.candidate_id == prefix.incumbent_id
+                ],
+            )
+            for key, prefix in prefixes.items()
+        },
     )
 
 

@@ -102,7 +102,7 @@ def _bound_space(tx: Transaction, row: TaskRow, payload: Mapping[str, Any]) -> N
     rates, losses = learning_rates(search.space), payload["losses"]
     if len(losses) != len(rates):
         raise InvalidRequest(f"{len(losses)} losses for {len(rates)} learning rates: send one for each")
-    searches.bound(tx, search.id, bounded(search.space, rates, losses))
+    searches.bound(tx, search.id, bounded(search.space, search.planned.stage, rates, losses))
 
 
 def _measurement(report: Mapping[str, Any]) -> Measurement:

@@ -5,13 +5,16 @@ from typing import Any
 
 from contract.experiments import (
     BestSoFar,
+    Costs,
     CurvePoint,
     Difference,
+    Effort,
     Gap,
     Interval,
     Lead,
     PhaseLine,
     Published,
+    Ratio,
     Report,
     StageLine,
     Trend,
@@ -50,7 +53,7 @@ def trained(notation: str, number: int, reached: float, epochs: int) -> StageLin
         Point(learning_rate=1e-3 * 3**number, regularization=1e-2 / 4**number),
         search=identifier(f"{notation} {number}"), epochs=epochs, origin="model", validation_accuracy=reached,
         training_seconds=20.0 + 9 * number, search_seconds=240.0 + 30 * number, activation_bytes=2_000_000,
-        stagnating=number == 2, second_round=number == 2, reused=number == 0,
+        stagnating=number == 2, stagnating_beyond_noise=number == 2, second_round=number == 2, reused=number == 0,
         curve=[CurvePoint(epoch=n / 4, validation_accuracy=reached * n / 4, seconds=n * 5) for n in range(1, 5)],
         best_so_far=[
             BestSoFar(trial=n, seconds=22.0 * n, validation_accuracy=None if n == 1 else reached - 0.2 / n)
@@ -84,12 +87,16 @@ def line(name: str, learning: Any, index: int, phase: int) -> VariantLine:
     )  # fmt: skip
 
 
+COSTS = Costs(seconds=Ratio(ratio=0.983, low=0.951, high=1.016, values=[0.98, 0.986]), memory=2.125)
+
+
 def gap(name: str, phase: int, points: float) -> Gap:
     return Gap(
         phase=phase, partial=f"{name} partial", total=f"{name} total", validation_points=points, test_points=points,
         standard_error_points=0.9, validation=difference(points), test=difference(points - 0.2),
         adjusted_p_value=0.04, verdict="partial better" if points < -1.6 else "within noise",
-        sentence=f"{name} total minus {name} partial",
+        sentence=f"{name} total minus {name} partial", total_effort=Effort(trials=11, passes=phase + 1),
+        partial_effort=Effort(trials=22, passes=2 * (phase + 1)), costs=COSTS,
     )  # fmt: skip
 
 
@@ -121,7 +128,8 @@ def rich_report(phases: int = 2, **changes: Any) -> Report:
         Lead(
             phase=item.phase, variant=item.label, against="CNN 1 total", validation=difference(index - 4.0),
             test=difference(index - 4.1), adjusted_p_value=0.0004, verdict="better" if index > 5 else "within noise",
-            sentence="",
+            sentence="", variant_effort=Effort(trials=22, passes=2 * (item.phase + 1)),
+            against_effort=Effort(trials=11, passes=item.phase + 1), costs=COSTS,
         )
         for index, item in enumerate(lines) if item.label != "CNN 1 total" and item.learning == "partial"
     ]  # fmt: skip

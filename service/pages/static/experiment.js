@@ -149,9 +149,16 @@ function report(data) {
   const heads = ["Variant", "Stages", ">Learning rate", ">Regularization", ">Training acc.", ">Validation acc.", ">Test acc.", ">Training time", ">Search time", ">Memory", ">Resident"];
   const signed = (points) => `${points >= 0 ? "+" : "−"}${Math.abs(points).toFixed(1)}`;
   const points = (value) => [make("b", {}, signed(value.points)), ` (${signed(value.low)} to ${signed(value.high)})`];
+  const taken = (line) => {
+    const [first, second] = [line.total_effort ?? line.variant_effort, line.partial_effort ?? line.against_effort];
+    const ratio = (value) => value.low === null ? value.ratio.toFixed(2) : `${value.ratio.toFixed(2)} (${value.low.toFixed(2)} to ${value.high.toFixed(2)})`;
+    return [`trials ${first.trials} : ${second.trials}`, `passes ${first.passes} : ${second.passes}`,
+      line.costs.seconds ? `${ratio(line.costs.seconds)} times the training seconds` : "",
+      line.costs.memory === null ? "" : `${line.costs.memory.toFixed(2)} times the memory`].filter(Boolean).join(" · ");
+  };
   const difference = (line, first, second) => make("li", {},
     `${first} minus ${second}${phases ? `, phase ${line.phase + 1}` : ""}: `, ...points(line.validation), " points on validation",
-    ...(line.test === null ? [] : [", ", ...points(line.test), " on test"]), `: ${line.verdict}`);
+    ...(line.test === null ? [] : [", ", ...points(line.test), " on test"]), `: ${line.verdict}`, small(taken(line)));
   const gaps = data.gaps.filter((gap) => gap.validation !== null).map((gap) => difference(gap, gap.total, gap.partial));
   const leads = data.leads.map((lead) => difference(lead, lead.variant, lead.against));
   const started = data.variants.some((line) => line.state === "complete");

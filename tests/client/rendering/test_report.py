@@ -4,8 +4,18 @@ import io
 
 from rich.console import Console
 
-from client.rendering.report import render_report
+from client.rendering.report import remarks, render_report
+from contract.experiments import Lead
 from tests.client.builders import report
+from tests.client.rich import difference, rich_report
+
+
+def lead(seeds: int) -> Lead:
+    found = difference(1.0, seeds=seeds)
+    return Lead(
+        phase=0, variant="A partial", against="A total", validation=found, test=None, adjusted_p_value=0.5,
+        verdict="within noise", sentence="",
+    )  # fmt: skip
 
 
 def lines(width: int) -> list[str]:
@@ -13,6 +23,17 @@ def lines(width: int) -> list[str]:
     with console.capture() as captured:
         console.print(render_report(report(), width))
     return captured.get().splitlines()
+
+
+def test_remarks_say_what_intervals_rest_on() -> None:
+    several = remarks(rich_report(phases=1))
+    assert any(
+        "paired over 2 seeds (Student t), or from the number of images, whichever is wider" in text for text in several
+    )
+
+    one = remarks(rich_report(phases=1, gaps=[], leads=[lead(seeds=1)]))
+
+    assert any("intervals of differences: from the number of images, for there is one seed;" in text for text in one)
 
 
 def test_a_wide_terminal_gets_one_table() -> None:

@@ -1,5 +1,7 @@
 """What becomes of an open search: decided, dead, a second round, or its best trials trained again."""
 
+from dataclasses import replace
+
 import pytest
 
 from service.domain.search import Decision, Progress, Step, TrialSummary, decide
@@ -82,6 +84,18 @@ def test_the_two_best_trials_are_confirmed_and_the_higher_mean_wins() -> None:
     assert decide(Progress(trials, budget=3, seeds=SEEDS, confirmed=some)).step is Step.CONFIRM
     done = {**some, (2, 102): 0.61}
     assert decide(Progress(trials, budget=3, seeds=SEEDS, confirmed=done)) == Decision(Step.DECIDED, 2)
+
+
+def test_a_stage_is_measured_against_its_prefix_by_its_mean_once_it_is_confirmed() -> None:
+    trials = [trial(0, 0.62), trial(1, 0.5)]
+    progress = Progress(trials, budget=2, second_round=5, prefix_accuracy=0.6, images=100_000, seeds=(101,))
+    assert decide(progress) == Decision(Step.CONFIRM, candidates=(0, 1))
+    lucky = {(0, 101): 0.56, (1, 101): 0.5}
+    assert decide(replace(progress, confirmed=lucky)) == Decision(Step.SECOND_ROUND)
+    sound = {(0, 101): 0.59, (1, 101): 0.5}
+    assert decide(replace(progress, confirmed=sound)) == Decision(Step.DECIDED, 0)
+    # What failed on one seed is judged by its trial alone.
+    assert decide(replace(progress, confirmed={(0, 101): None, (1, 101): 0.5})) == Decision(Step.DECIDED, 0)
 
 
 def test_of_equal_means_the_earlier_trial_wins() -> None:

@@ -72,7 +72,7 @@ def test_trials_fits_and_tests_take_their_time(two_stages: Understand) -> None:
 def test_so_do_range_tests_confirmations_and_second_rounds(two_stages: Understand) -> None:
     spec = two_stages(search={"range_test": True, "second_round": 4, "confirm_seeds": 3})
     assert seconds(spec) == 2 * (1 + 5 + 2 * 3) + 1
-    assert seconds(spec, second_rounds=True) == 2 * (1 + 5 + 4 + 2 * 3) + 1
+    assert seconds(spec, second_rounds=True) == 2 * (1 + 5 + 4 + 4 * 3) + 1
 
 
 def test_who_may_spend_seconds_spends_those_of_the_searches_it_matches(two_stages: Understand) -> None:

@@ -113,11 +113,12 @@ def test_what_may_come_on_top_is_counted_apart_from_what_is_certain(understand: 
     plan = plan_experiment(
         understand(architectures=PAIR, variants=BOTH, phases=[{"epochs": 1, "trials": 5}], seeds=[0, 1], search=search)
     )
-    # Two stages of five trials, with four more each; Total spends seconds: one trial at least, ten times five at most.
+    # Two stages of five trials, with four more each, and confirmed again after those. Total spends seconds: one trial
+    # at least, ten times five at most.
     assert (plan.least_trials, plan.trials) == (5 + 5 + 1, 9 + 9 + 50)
-    assert (plan.range_tests, plan.confirmations, plan.fits, plan.evaluations) == (3, 3 * 2 * 3, 3, 4)
+    assert (plan.range_tests, plan.confirmations, plan.fits, plan.evaluations) == (3, 5 * 2 * 3, 3, 4)
     # Sixteen rates of a hundred batches of fifty, but no more than the training's images.
-    images = [(trials + 6 + 1) * 49_000 + 16 * 100 * 50 for trials in (9, 9, 50)]
+    images = [trainings * 49_000 + 16 * 100 * 50 for trainings in (9 + 12 + 1, 9 + 12 + 1, 50 + 6 + 1)]
     assert plan.multiply_adds == sum(
         planned.multiply_adds * each for planned, each in zip(plan.searches, images, strict=True)
     )

@@ -4,7 +4,7 @@ import pytest
 
 from contract import experiments
 from service.domain.experiment import ExperimentSpec
-from service.domain.findings import Evaluation, Probe
+from service.domain.findings import Evaluation, Probe, Tried
 from service.domain.plan import plan_experiment
 from service.domain.report import BestSoFar, CurvePoint
 from service.domain.states import ExperimentState, SearchState, TrialOrigin, TrialState
@@ -66,15 +66,24 @@ def test_a_search_on_each_seed_gives_every_value_from_its_own_path(understand: U
     assert (partial.trials, partial.trials_per_stage, partial.search_seconds) == (40, (20, 20), 400.0)
 
 
-def test_a_dead_seed_leaves_the_variant_to_the_others(understand: Understand) -> None:
+@pytest.mark.parametrize(
+    ("trial", "values", "told"),
+    [
+        (tried(None), (0.6,), "A total has no network on seed 0, where training failed:"),
+        (tried(0.1, diverged=True), (0.1, 0.6), "A total diverged on seed 0: that counts at chance, 0.100,"),
+    ],
+)
+def test_a_dead_seed_leaves_the_variant_to_the_others_at_chance_where_it_diverged(
+    understand: Understand, trial: Tried, values: tuple[float, ...], told: str
+) -> None:
     spec = understand(architectures={"A": ["Conv-3-8"]}, seeds=[0, 5], search={"seeds": "each"})
     (first, second), searches = (plan := plan_experiment(spec)).searches, facts(plan, [0.5, 0.6])
-    searches[first.key] = ended(searches[first.key], SearchState.DEAD, tried(None))
+    searches[first.key] = ended(searches[first.key], SearchState.DEAD, trial)
     report = tell(spec, searches)
     assert report.variants[0].state == "complete"
     assert report.variants[0].validation_accuracy is not None
-    assert report.variants[0].validation_accuracy.values == (0.6,)
-    assert "A total: 1 of 2 seeds have a result." in report.notes
+    assert report.variants[0].validation_accuracy.values == values
+    assert any(note.startswith(told) for note in report.notes)
     searches[second.key] = ended(searches[second.key], SearchState.INFEASIBLE, tried(None))
     assert tell(spec, searches).variants[0].state == "infeasible"
 

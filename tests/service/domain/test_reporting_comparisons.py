@@ -1,11 +1,13 @@
 from dataclasses import replace
+from math import exp, log
 
 import pytest
 
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import plan_experiment
+from service.domain.report import Effort
 from service.domain.states import SearchState
-from tests.service.domain.reports import Facts, Understand, ended, facts, tell, tried, with_seeds
+from tests.service.domain.reports import Facts, Understand, ended, facts, tell, training, tried, with_seeds
 
 A = {"architectures": {"A": ["Conv-3-8", "Pool-2"]}}
 SEEDS = (0, 1, 2)
@@ -39,8 +41,9 @@ def test_the_gap_is_total_minus_partial_of_one_network_in_points(understand: Und
     assert gap.test.standard_error == pytest.approx(100 * ((0.58 * 0.42 + 0.53 * 0.47) / 10_000) ** 0.5)
     assert gap.verdict == "total better"
     assert gap.sentence == (
-        "A total is 5.0 points above A partial on 10,000 test images at equal epochs per stage "
-        "(95 % interval +3.6 to +6.4; one seed, error from the number of images; p < 0.001): total better."
+        "A total (10 trials, 1 pass) is 5.0 points above A partial (20 trials, 2 passes) on 10,000 test images at "
+        "equal epochs per stage (95 % interval +3.6 to +6.4; one seed, error from the number of images; p < 0.001): "
+        "total better. Its training takes 0.50 times the seconds (one seed)."
     )
 
 
@@ -68,8 +71,9 @@ def test_seeds_are_paired_and_one_without_its_partner_is_left_out(spec: Experime
     assert gap.adjusted_p_value == pytest.approx(0.29517, abs=1e-5)
     assert gap.verdict == "within noise"
     assert gap.sentence == (
-        "A total is 2.0 points below A partial on 10,000 test images at equal epochs per stage "
-        "(95 % interval -14.7 to +10.7; 2 seeds, paired; p = 0.295): within noise."
+        "A total (10 trials, 1 pass) is 2.0 points below A partial (20 trials, 2 passes) on 10,000 test images at "
+        "equal epochs per stage (95 % interval -14.7 to +10.7; 2 seeds, paired; p = 0.295): within noise. Its training "
+        "takes 0.50 times the seconds (95 % interval 0.50 to 0.50; 3 seeds) and 1.00 times the memory."
     )
 
 
@@ -87,7 +91,7 @@ def test_before_the_test_the_validation_images_decide(spec: ExperimentSpec) -> N
     (gap,) = tell(spec, seeded(spec, {}, {}, {})).gaps
     assert (gap.test, gap.test_points, gap.validation_points) == (None, None, 0.0)
     assert (gap.validation.seeds, gap.adjusted_p_value, gap.verdict) == (3, 1.0, "within noise")
-    assert gap.sentence.startswith("A total is level with A partial on 1,000 validation images")
+    assert gap.sentence.startswith("A total (10 trials, 1 pass) is level with A partial (20 trials, 2 passes) on 1,000")
     assert "3 seeds, error from the number of images; p = 1.000" in gap.sentence
 
 
@@ -106,6 +110,54 @@ def test_holm_makes_a_difference_noise_that_alone_would_not_be(understand: Under
     assert found.gaps[0].adjusted_p_value == pytest.approx(2 * gap.adjusted_p_value)
     assert found.gaps[0].verdict == "within noise"
     assert "p = 0.056 by Holm for 2 comparisons): within noise." in found.gaps[0].sentence
+
+
+def test_time_and_memory_are_compared_as_well(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {}, {}, {})
+    total, first, _ = searches
+    faster = {1: training(0.5, seconds=22.0), 2: training(0.5, seconds=46.0)}
+    searches[total] = replace(searches[total], incumbent=training(0.5, memory=250, seconds=10.0), fits=faster)
+    searches[first] = replace(searches[first], incumbent=replace(training(0.5), memory_method="method 250"))
+    (gap,), (lead,) = (report := tell(spec, searches)).gaps, report.leads
+
+    # Partial takes 24 s on every seed, Total 12, 24 and 48: the logarithms of the ratios are -log 2, 0 and log 2.
+    assert gap.costs.seconds is not None
+    assert gap.costs.seconds.values == pytest.approx((0.5, 1.0, 2.0))
+    half = 4.302653 * log(2) / 3**0.5
+    found = (gap.costs.seconds.ratio, gap.costs.seconds.low, gap.costs.seconds.high)
+    assert found == pytest.approx((1.0, exp(-half), exp(half)))
+    # Of equal stages the first is the largest; it was measured as Total was.
+    assert gap.costs.memory == pytest.approx(2.5)
+    assert (
+        "Its training takes 1.00 times the seconds (95 % interval 0.18 to 5.59; 3 seeds) and 2.50 times the memory."
+        in (gap.sentence)
+    )
+    assert lead.costs.memory == pytest.approx(1 / 2.5)
+    assert (lead.variant_effort, lead.against_effort) == (gap.partial_effort, gap.total_effort)
+    assert lead.variant_effort == Effort(trials=20, second_round_trials=0, passes=2)
+
+
+def test_memory_that_was_measured_in_two_ways_is_not_compared(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {}, {}, {})
+    total = next(iter(searches))
+    searches[total] = replace(searches[total], incumbent=training(0.5, memory=250))
+    (gap,) = tell(spec, searches).gaps
+    assert gap.costs.memory is None
+    assert "the memory" not in gap.sentence
+
+
+def test_a_second_round_is_effort_that_the_other_side_never_had(understand: Understand) -> None:
+    spec = understand(**A, phases=[{"epochs": 1, "trials": 7}], search={"second_round": 3})
+    searches = facts(plan_experiment(spec), [0.5] * 3)
+    _, _, second = searches
+    searches[second] = replace(searches[second], second_round=True)
+    report = tell(spec, searches)
+    assert report.gaps[0].partial_effort == Effort(trials=20, second_round_trials=3, passes=2)
+    assert report.gaps[0].total_effort.second_round_trials == 0
+    assert (
+        "A partial had 3 more trials than its budget in second rounds, A total none: at equal epochs per stage nothing "
+        "makes up for that."
+    ) in report.notes
 
 
 def test_every_rule_has_its_gap(understand: Understand) -> None:
@@ -144,7 +196,7 @@ def test_a_phase_is_compared_with_itself(understand: Understand) -> None:
     spec = understand(**A, phases=[{"epochs": 1, "trials": 11}, {"epochs": 2, "trials": 6}])
     report = tell(spec, facts(plan_experiment(spec), [0.5, 0.5, 0.52, 0.6, 0.6, 0.59]))
     assert [(gap.phase, round(gap.validation_points)) for gap in report.gaps] == [(0, -2), (1, 1)]
-    assert report.gaps[1].sentence.startswith("phase 2: A total is 1.0 points above A partial")
+    assert report.gaps[1].sentence.startswith("phase 2: A total (10 trials, 2 passes) is 1.0 points above A partial")
 
 
 def test_partial_of_a_network_too_large_for_total_is_measured_against_the_best_total_that_fits(

@@ -28,7 +28,10 @@ def test_notes_warn_of_noise_dead_searches_and_lost_accuracy(spec: ExperimentSpe
     notes = "\n".join(tell(spec, searches).notes)
     assert "One seed only: with 1,000 validation images, differences under 4.4 points are noise" in notes
     assert "has no incumbent: of 11 trials 9 diverged, 2 failed and 0 were pruned" in notes
-    assert "A partial: stage 2 reaches 0.127, less than the 0.500 of the stage it stands on" in notes
+    assert (
+        "A partial: stage 2 reaches 0.127, less than the 0.500 of the stage it stands on, beyond the noise. More "
+        "trials may help."
+    ) in notes
     assert "cpu" not in notes
 
 
@@ -86,12 +89,13 @@ def test_a_confirmed_stage_is_judged_by_its_mean(spec: ExperimentSpec, searches:
     before, stage = next(line for line in report.variants if line.label == "A partial").stages
     assert before.confirmed_accuracy == pytest.approx(0.54)
     assert stage.confirmed_accuracy == pytest.approx(0.53)
-    assert not stage.stagnating
+    assert (stage.stagnating, stage.stagnating_beyond_noise) == (True, False)
+    assert any("of the stage it stands on, within the noise." in note for note in report.notes)
     searches[second] = replace(searches[second], confirmations=(0.40, 0.40))
     notes = "\n".join(tell(spec, searches).notes)
     assert (
         "A partial: stage 2 reaches 0.443 (mean with the seeds that confirmed it), less than the 0.540 (mean with the "
-        "seeds that confirmed it) of the stage it stands on. More trials may help."
+        "seeds that confirmed it) of the stage it stands on, beyond the noise. More trials may help."
     ) in notes
     assert report.variants[0].stages[0].confirmed_accuracy is None
 

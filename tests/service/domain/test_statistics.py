@@ -1,6 +1,7 @@
 import pytest
 
 from service.domain.statistics import (
+    Ratio,
     accuracy_interval,
     difference,
     difference_error,
@@ -8,6 +9,7 @@ from service.domain.statistics import (
     holm,
     interval,
     noise,
+    ratio,
     sign_test,
 )
 
@@ -84,6 +86,21 @@ def test_accuracies_without_error_are_equal_or_not(first: float, second: float, 
 
 def test_without_a_common_seed_there_is_no_difference() -> None:
     assert difference({0: 0.5}, {1: 0.5}, 10) is None
+
+
+def test_a_ratio_is_a_geometric_mean_over_the_seeds_that_both_have() -> None:
+    found = ratio({0: 1.0, 1: 8.0, 2: 9.0, 3: 0.0}, {1: 2.0, 0: 1.0, 3: 5.0})
+    assert found is not None
+    assert found.values == (1.0, 4.0)
+    # Logarithms 0 and 2 log 2: standard deviation sqrt(2) log 2, over sqrt(2) seeds log 2; t(0.975, 1) = 12.7062.
+    half = 2**12.7062
+    assert (found.ratio, found.low, found.high) == pytest.approx((2.0, 2 / half, 2 * half), rel=1e-4)
+
+
+def test_a_ratio_of_one_seed_has_no_bounds_and_of_none_is_none() -> None:
+    assert ratio({0: 4.0}, {0: 4.0}) == Ratio(1.0, None, None, (1.0,))
+    assert ratio({0: 3.0}, {1: 2.0}) is None
+    assert ratio({0: 3.0}, {0: 0.0}) is None
 
 
 def test_holm_multiplies_by_how_many_are_left_and_never_falls() -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from service.domain.leasing import FailureReason
 from service.domain.states import ExperimentState, TaskKind
 from service.storage.tasks import LeasedTask
 from service.tuning.projection import StudyProjection
+from service.usecases.build_report import build_report
 from service.usecases.control_experiment import cancel_experiment
 from service.usecases.follow_experiment import follow_experiment
 from service.usecases.look_up import get_experiment
@@ -52,6 +55,45 @@ def test_a_stage_that_is_no_worse_than_its_prefix_has_one_round(lab: Lab) -> Non
     lab.drive(experiment, lab.worker(), reaching(lab, 0.5, 0.49))
     assert lab.rows("SELECT DISTINCT round, budget FROM search") == [(1, 3)]
     assert events(lab, experiment, "search-second-round") == []
+
+
+def test_the_prefix_of_a_second_round_and_of_the_report_is_what_was_confirmed(lab: Lab) -> None:
+    """The first stage's trials reach 0.9 by luck and 0.5 again: the second stage's 0.6 is no drop."""
+    experiment = lab.submit(TREE, variants=PARTIAL, search={"second_round": 2, "confirm_seeds": 1})
+
+    def work(lease: LeasedTask) -> object:
+        if lease.work.prefix:
+            return lab.finish(lease, 0.6)
+        return lab.finish(lease, 0.9 if lease.kind is TaskKind.TRIAL else 0.1)
+
+    lab.drive(experiment, lab.worker(), work)
+
+    assert events(lab, experiment, "search-second-round") == []
+    before, stage = build_report(lab.store, experiment).variants[0].stages
+    assert before.confirmed_accuracy == pytest.approx(0.5)
+    assert stage.confirmed_accuracy == pytest.approx(0.6)
+    assert not stage.stagnating
+
+
+def test_a_stage_that_falls_short_when_it_is_confirmed_gets_a_second_round_that_is_confirmed_too(lab: Lab) -> None:
+    experiment = lab.submit(TREE, variants=PARTIAL, search={"second_round": 2, "confirm_seeds": 1})
+    values = iter([0.7, 0.6, 0.5, 0.65, 0.8])
+
+    def work(lease: LeasedTask) -> object:
+        if not lease.work.prefix:
+            return lab.finish(lease, 0.7)
+        if lease.kind is TaskKind.TRIAL:
+            return lab.finish(lease, next(values))
+        return lab.finish(lease, 0.75 if " trial 4 " in lease.label else 0.1)
+
+    done = lab.drive(experiment, lab.worker(), work)
+
+    again = [lease.label.split()[-3] for lease in done if lease.work.prefix and lease.kind is TaskKind.FIT]
+    # Of the second round's two best trials one has been confirmed before it.
+    assert sorted(again) == ["0", "1", "4"]
+    assert lab.value("SELECT i.ordinal FROM search s JOIN trial i ON i.id = s.incumbent_id WHERE s.round = 2") == 4
+    report = build_report(lab.store, experiment)
+    assert not report.variants[0].stages[1].stagnating
 
 
 def test_a_search_that_diverges_twice_is_dead(lab: Lab) -> None:
