@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from service.api.services import Services
 from service.app import create_app
-from service.artifacts import ArtifactStore
+from service.artifacts import open_store
 from service.background import Background
 from service.domain.access import Scope
 from service.settings import Settings
@@ -49,6 +49,8 @@ class World:
             heartbeat_seconds=1,
             max_strikes=STRIKES,
             dashboard=False,
+            requests_per_minute=0,
+            claims_per_minute=0,
         )
         self.statuses: Counter[int] = Counter()
         self._portal = contextlib.ExitStack()
@@ -61,8 +63,8 @@ class World:
 
     def _build(self) -> None:
         self.store = Storage.connect(self.url, pool_size=8)
-        files = ArtifactStore(self.settings.artifacts, self.settings.artifact_bytes)
-        self.background = Background(self.store, suggest, self._projection, self.settings)
+        files = open_store(self.settings.artifacts, self.home, self.settings.artifact_bytes)
+        self.background = Background(self.store, suggest, self._projection, files, self.settings)
         self._projection.prepare()
         app = create_app(self.settings)
         app.state.services = Services(
@@ -84,7 +86,7 @@ class World:
     def reset(self) -> None:
         """Forget everything but the tokens."""
         self.run(self._empty)
-        for file in self.settings.artifacts.glob("??/*"):
+        for file in (self.home / "artifacts").glob("??/*"):
             file.unlink()
 
     def close(self) -> None:
