@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from client.rendering.canvas import COLOURS, DASHES, MARKERS
 from client.variants import label, training_time
-from contract.experiments import Gap, Interval, Lead, Report, VariantLine
+from contract.comparisons import Gap, Lead
+from contract.experiments import Interval, Report, VariantLine
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from client.rendering.text import NOISE_ERRORS, NOTHING, accuracy, learning_rate, mean, plural, regularization, signed
 from client.variants import label, training_time
-from contract.experiments import Difference, Gap, Lead, Published, Ratio, Report, VariantLine
+from contract.comparisons import Difference, Gap, Lead, Ratio
+from contract.experiments import Published, Report, VariantLine
 
 PAPER, OURS = "paper", "ours"
 

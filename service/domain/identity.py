@@ -12,7 +12,9 @@ from service.domain.statistics import NOISE_ERRORS
 # Raise it whenever the same specification may train to something else than before: nothing older is reused then.
 TRAINING_VERSION = 2
 # The same for what a range test makes of a space, which concerns the searches that have one alone.
-RANGE_TEST_VERSION = 2
+RANGE_TEST_VERSION = 3
+# And for who gets a second round, beside what is taken for noise.
+SECOND_ROUND_VERSION = 2
 VALUE = "validation-accuracy"
 FIRST_CONFIRMATION_SEED = 1_000_000
 
@@ -62,8 +64,7 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
             "factors": [asdict(factor) for factor in factors] if geometric else None,
             "pruner": str(settings.pruner),
             "range test": settings.range_test and RANGE_TEST_VERSION,
-            # What falls short of its prefix depends on what is taken for noise.
-            "second round": (settings.second_round, NOISE_ERRORS) if settings.second_round else 0,
+            "second round": (settings.second_round, NOISE_ERRORS, SECOND_ROUND_VERSION) if settings.second_round else 0,
             "confirmation": confirmation_seeds(spec),
             "enqueue": [asdict(point) for point in settings.enqueue],
             "initial": asdict(settings.initial) if exponential else None,

@@ -1,4 +1,4 @@
-"""Confirmations: fits that train the best trials of a search again, with other seeds."""
+"""Confirmations: fits that train the best trials of a search again, with other seeds; and the prefixes they judge."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -24,6 +24,15 @@ class ConfirmationRow:
         return chance if self.diverged else self.accuracy
 
 
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The decided search before another one, and what its incumbent reached as a trial."""
+
+    search_id: UUID
+    incumbent_id: UUID
+    accuracy: float
+
+
 def of_searches(tx: Transaction, searches: Collection[UUID]) -> list[ConfirmationRow]:
     """The confirmations of some searches that were not cancelled."""
     rows = tx.execute(
@@ -47,3 +56,16 @@ def of_searches(tx: Transaction, searches: Collection[UUID]) -> list[Confirmatio
         )
         for row in rows
     ]
+
+
+def prefixes(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Prefix]:
+    """What stands before each of some searches; those without a prefix have none."""
+    rows = tx.execute(
+        """
+        SELECT s.id, s.parent_id, t.id AS incumbent_id, t.value FROM search s
+        JOIN search parent ON parent.id = s.parent_id JOIN trial t ON t.id = parent.incumbent_id
+        WHERE s.id = ANY(CAST(:ids AS uuid[]))
+        """,
+        {"ids": list(ids)},
+    )
+    return {row.id: Prefix(row.parent_id, row.incumbent_id, row.value) for row in rows}

@@ -81,15 +81,6 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
-class Prefix:
-    """The decided search before another one, and what its incumbent reached as a trial."""
-
-    search_id: UUID
-    incumbent_id: UUID
-    accuracy: float
-
-
-@dataclass(frozen=True, slots=True)
 class Standing:
     """A search with its prefix, root first, and the incumbent of the phase before."""
 
@@ -308,19 +299,6 @@ def begin_second_round(tx: Transaction, search_id: UUID, trials: int, space: Spa
         update(search).where(first).values(round=2, budget=search.c.budget + trials, space=encode(space))
     )
     return changed.rowcount == 1
-
-
-def prefixes(tx: Transaction, ids: Collection[UUID]) -> dict[UUID, Prefix]:
-    """What stands before each of some searches; those without a prefix have none."""
-    rows = tx.execute(
-        """
-        SELECT s.id, s.parent_id, t.id AS incumbent_id, t.value FROM search s
-        JOIN search parent ON parent.id = s.parent_id JOIN trial t ON t.id = parent.incumbent_id
-        WHERE s.id = ANY(CAST(:ids AS uuid[]))
-        """,
-        {"ids": list(ids)},
-    )
-    return {row.id: Prefix(row.parent_id, row.incumbent_id, row.value) for row in rows}
 
 
 def kill_descendants(tx: Transaction, search_id: UUID) -> list[UUID]:

@@ -40,7 +40,7 @@ class Confirmation:
 def load_past(tx: Transaction, rows: Sequence[SearchRow]) -> Past:
     """The past of the open ones among some searches, each kind in one statement."""
     ids = [row.id for row in rows if row.state is SearchState.OPEN]
-    prefixes = searches.prefixes(tx, ids)
+    prefixes = confirmations.prefixes(tx, ids)
     confirmed: dict[UUID, list[ConfirmationRow]] = defaultdict(list)
     for item in confirmations.of_searches(tx, {*ids, *(prefix.search_id for prefix in prefixes.values())}):
         confirmed[item.search_id].append(item)

@@ -84,7 +84,9 @@ def test_the_list_leads_to_an_experiment_with_its_table(enter: Enter, finished: 
     assert table[0].startswith("CNN 2 partial")
     assert table[1].startswith("CNN 2 total")
     assert "%" in table[0]
-    expect(page.locator("#report .gaps li")).to_have_text(re.compile("CNN 2 total minus CNN 2 partial"))
+    expect(page.locator("#report .gaps li")).to_have_text(
+        re.compile("CNN 2 total minus CNN 2 partial.*trials 3 : 6 · passes 1 : 2 · ")
+    )
     searches = rows(page, "searches")
     assert len(searches) == len(finished["stage_searches"]) == 3
     assert all("decided 3 / 3" in line for line in searches)

@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
+from contract.comparisons import Gap
 from contract.experiments import (
     Experiment,
     ExperimentState,
     ExperimentSummary,
-    Gap,
     Interval,
     Report,
     SearchState,

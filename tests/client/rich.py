@@ -3,18 +3,13 @@
 from itertools import accumulate
 from typing import Any
 
+from contract.comparisons import Costs, Difference, Effort, Gap, Lead, Ratio
 from contract.experiments import (
     BestSoFar,
-    Costs,
     CurvePoint,
-    Difference,
-    Effort,
-    Gap,
     Interval,
-    Lead,
     PhaseLine,
     Published,
-    Ratio,
     Report,
     StageLine,
     Trend,

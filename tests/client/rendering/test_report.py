@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from client.rendering.report import remarks, render_report
-from contract.experiments import Lead
+from contract.comparisons import Lead
 from tests.client.builders import report
 from tests.client.rich import difference, rich_report
 

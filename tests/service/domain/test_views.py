@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from contract import experiments, plans
+from contract import comparisons, experiments, plans
 from contract.base import Lenient
 from service.domain import published, report, statistics, views
 from service.domain.experiment import ExperimentSpec
@@ -27,14 +27,17 @@ Understand = Callable[..., ExperimentSpec]
         (views.PresetView, experiments.PresetView),
         (views.Event, experiments.Event),
         (statistics.Interval, experiments.Interval),
-        (statistics.Difference, experiments.Difference),
+        (statistics.Difference, comparisons.Difference),
+        (statistics.Ratio, comparisons.Ratio),
         (published.PublishedLine, experiments.Published),
         (report.CurvePoint, experiments.CurvePoint),
         (report.BestSoFar, experiments.BestSoFar),
         (report.StageLine, experiments.StageLine),
         (report.VariantLine, experiments.VariantLine),
-        (report.Gap, experiments.Gap),
-        (report.Lead, experiments.Lead),
+        (report.Costs, comparisons.Costs),
+        (report.Effort, comparisons.Effort),
+        (report.Gap, comparisons.Gap),
+        (report.Lead, comparisons.Lead),
         (report.Trend, experiments.Trend),
         (report.PhaseLine, experiments.PhaseLine),
         (report.Report, experiments.Report),
