@@ -36,8 +36,8 @@ def _listed(value: object) -> object:
     raise PydanticCustomError("stages_type", "must be a list of stages: write [{example}]", {"example": example})
 
 
-SIZE = r"^\d+(\.\d+)?\s*(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$"
-DURATION = r"^\d+(\.\d+)?\s*(s|m|h|d)$"
+SIZE = r"^[0-9]{1,15}(\.[0-9]{1,15})? *(B|KiB|MiB|GiB|TiB|KB|MB|GB|TB)$"
+DURATION = r"^[0-9]{1,15}(\.[0-9]{1,15})? *(s|m|h|d)$"
 Size = Annotated[str, StringConstraints(strip_whitespace=True, pattern=SIZE), _with_unit(SIZE)]
 Duration = Annotated[str, StringConstraints(strip_whitespace=True, pattern=DURATION), _with_unit(DURATION)]
 Stages = Annotated[list[StageNotation], Field(min_length=1, max_length=1_000), BeforeValidator(_listed)]

@@ -4,7 +4,6 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import StringConstraints
 
 from contract.access import AuditPage, LoginCode, LoginRequest, NewToken, TokenRequest, TokenView
 from service.api.auth import ADMIN, DONE, SESSION_COOKIE, GuardedRoute, address_of
@@ -100,9 +99,7 @@ def log_out(request: Request, response: Response, services: Served) -> None:
 def list_audit(
     services: Served,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    cursor: Annotated[
-        Annotated[str, StringConstraints(min_length=1, max_length=200)] | None, Query(description="`next` of a page")
-    ] = None,
+    cursor: Annotated[str | None, Query(pattern="^[0-9]{1,18}$", description="`next` of a page")] = None,
 ) -> AuditPage:
     """Who did or tried what, newest first."""
     return AuditPage.model_validate(read_audit(services.store, limit, cursor))

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.limits import Limits
-from service.api.problems import code_of_status
+from service.api.problems import code_of_status, printable
 from service.api.refusals import Refusals
 from service.api.services import Services
 from service.api.strict import StrictRoute
@@ -189,12 +189,17 @@ def _note_refusal(request: Request, action: str, error: StagetuneError) -> None:
     request.app.state.refusals.note(services.store, identity_of(request), action, error.code, address_of(request))
 
 
+def _names(request: Request) -> str:
+    """What the address names, as text that a database takes."""
+    return printable(" ".join(map(str, request.path_params.values()))).replace("\0", "?")[:200]
+
+
 def _audited(action: str, handle: Handler) -> Handler:
     """The handler between the two halves of its line in the audit trail."""
 
     async def audited(request: Request) -> Response:
         services: Services = request.app.state.services
-        identity, named = identity_of(request), " ".join(map(str, request.path_params.values()))
+        identity, named = identity_of(request), _names(request)
 
         def begin() -> int:
             return begin_entry(

@@ -6,6 +6,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    DateTime,
     Double,
     ForeignKey,
     ForeignKeyConstraint,
@@ -160,7 +161,7 @@ worker = Table(
     moment("registered_at", nullable=False),
     moment("last_seen_at", nullable=False),
     moment("departed_at"),
-    moment("draining_at"),
+    Column("draining_at", DateTime(timezone=True), comment="since when it is told to hand back and leave"),
     Column("token_id", UUID, ForeignKey(token.c.id), comment="that announced it; nobody else speaks for it"),
     CheckConstraint("slots BETWEEN 1 AND 256", name="slots"),
 )

@@ -67,7 +67,7 @@ def test_a_migration_killed_in_its_middle_is_done_by_the_next_server(old_url: st
                 time.sleep(0.02)
         migrating.kill()
         migrating.wait()
-    assert current(old_url) in ("0001", "0002")
+    assert current(old_url) != head()
 
     upgrade(old_url)
 

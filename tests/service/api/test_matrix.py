@@ -1,14 +1,14 @@
 """Every route against everybody: what a token's scope does not include is refused, and nothing else is."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.service.api.helpers import DOTS, checkpoint, submission, trained
+from tests.service.api.helpers import DOTS, checkpoint, trained
 from tests.service.api.test_access import sql
 from tests.service.api.test_routes import PUBLIC, SCOPES, routes
 
@@ -92,21 +92,12 @@ def test_every_route_answers_those_who_may_and_no_others(
     assert tried > 50
 
 
-@pytest.fixture
-def held(admin: httpx.Client, worker: httpx.Client, registered: str) -> Iterator[dict[str, str]]:
-    """A task that a worker of the worker token holds, as parameters of addresses."""
-    experiment = admin.post("/v1/experiments", json=submission(reuse=False)).json()["id"]
-    body = {"worker": registered, "request_id": str(uuid4()), "wait_seconds": 20}
-    lease = worker.post("/v1/worker/leases", json=body).json()
-    yield {"worker": registered, "task": lease["task"], "attempt": str(lease["attempt"])}
-    admin.post(f"/v1/experiments/{experiment}/cancel")
-
-
 def bodies(sha256: str) -> dict[str, Any]:
     """What the routes of the worker protocol would take."""
     return {
         "heartbeat": {"fraction": 0.5},
         "result": trained(sha256),
+        "snapshot": {"sha256": sha256, "fraction": 0.5},
         "failure": {"reason": "crashed", "message": "m"},
         "release": None,
     }
@@ -121,8 +112,8 @@ def test_nobody_speaks_for_a_worker_that_another_token_announced(
     worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
     announcement = {"name": "w1", "device": "cpu", "slots": 4, "datasets": [DOTS]}
     sent = bodies(sha256) | {"{worker}": announcement}
-    own = [name for name in SCOPES if "{task}" in name or "{worker}" in name]
-    assert len(own) >= 6
+    own = [name for name, scope in SCOPES.items() if scope == "worker" and ("{task}" in name or "{worker}" in name)]
+    assert len(own) >= 7
     for name in own:
         method, path = name.split(" ")
         body = sent.get(path.rpartition("/")[2])

@@ -58,6 +58,7 @@ SCOPES = {
     "POST /v1/worker/leases": "worker",
     "POST /v1/worker/tasks/{task}/attempts/{attempt}/heartbeat": "worker",
     "PUT /v1/worker/tasks/{task}/attempts/{attempt}/result": "worker",
+    "PUT /v1/worker/tasks/{task}/attempts/{attempt}/snapshot": "worker",
     "PUT /v1/worker/tasks/{task}/attempts/{attempt}/failure": "worker",
     "POST /v1/worker/tasks/{task}/attempts/{attempt}/release": "worker",
     "PUT /v1/worker/artifacts/{sha256}": "worker",

@@ -66,6 +66,7 @@ def test_there_are_enough_strings_to_believe_the_test() -> None:
     assert len(set(STRINGS)) >= 60
 
 
+@pytest.mark.fuzz
 @pytest.mark.timeout(600)  # for a busy machine; what it does is the same
 @pytest.mark.usefixtures("canary")
 def test_no_name_in_an_address_leads_anywhere(server: Running, admin: httpx.Client) -> None:
@@ -82,12 +83,13 @@ def test_no_name_in_an_address_leads_anywhere(server: Running, admin: httpx.Clie
     assert admin.get("/readyz").json()["ready"]
 
 
+@pytest.mark.fuzz
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("canary")
 def test_no_name_in_a_body_leads_anywhere(
-    admin: httpx.Client, worker: httpx.Client, module_database: str, registered: str
+    admin: httpx.Client, worker: httpx.Client, module_database: str, held: dict[str, str]
 ) -> None:
-    assert registered
+    result = "/v1/worker/tasks/{task}/attempts/{attempt}/result".format(**held)
     for name in STRINGS:
         dots = DOTS | {"digest": name}
         kept = [
@@ -101,7 +103,7 @@ def test_no_name_in_a_body_leads_anywhere(
             admin.post("/v1/plans", json=submission(dataset={"name": f"{name}-nobody-has-it"})),
             admin.post("/v1/plans", json=submission(architectures={"A": [name]}, variants=None)),
             worker.put(f"/v1/worker/workers/{NOWHERE}", json={"name": "w", "device": "cpu", "datasets": [dots]}),
-            worker.put(f"/v1/worker/tasks/{NOWHERE}/attempts/1/result", json=trained(name)),
+            worker.put(result, json=trained(name)),
         ]
         for answer in kept:
             # What is only a label may be written in any way that is text.
