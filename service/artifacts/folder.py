@@ -3,13 +3,12 @@
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from service.artifacts.place import FoundFile, StoredFile
-from service.artifacts.trouble import storage_errors
+from service.artifacts.trouble import refuses_files, storage_errors
 from service.domain.errors import NotFound
 
 MIN_FREE_BYTES = 64 * 1024**2
@@ -74,10 +73,7 @@ class Folder:
 
     def trouble(self) -> str | None:
         """Why nothing can be stored at the moment, or None."""
-        try:
-            # Tried, not asked for: what root may do in principle it cannot do everywhere.
-            tempfile.TemporaryFile(dir=self.root).close()
-        except OSError:
+        if refuses_files(self.root):
             return "the artifact folder cannot be written to"
         free = shutil.disk_usage(self.root).free
         return f"only {free // 1024**2} MiB are free for artifacts" if free < MIN_FREE_BYTES else None

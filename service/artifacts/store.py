@@ -1,7 +1,6 @@
 """The artifact store: bytes named by their SHA-256, checked before they get that name and before they are given out."""
 
 import hashlib
-import os
 import re
 import time
 from collections import OrderedDict
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 from service.artifacts.checks import check_safetensors
 from service.artifacts.place import FoundFile, Place, StoredFile
-from service.artifacts.trouble import storage_errors
+from service.artifacts.trouble import refuses_files, storage_errors
 from service.domain.errors import ArtifactDamaged, BodyTooLarge, DigestMismatch, NotFound
 
 ABANDONED_SECONDS = 24 * 3600
@@ -143,7 +142,7 @@ class ArtifactStore:
 
     def trouble(self) -> str | None:
         """Why nothing can be stored at the moment, or None."""
-        if not os.access(self._incoming, os.W_OK):
+        if refuses_files(self._incoming):
             return "the artifact folder cannot be written to"
         return self.place.trouble()
 

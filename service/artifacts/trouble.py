@@ -1,8 +1,10 @@
 """What goes wrong with disks, in the service's words."""
 
 import errno
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from service.domain.errors import StorageFull
 
@@ -22,3 +24,12 @@ def storage_errors() -> Iterator[None]:
         if error.errno in _NO_FOLDER:
             raise StorageFull("the server's artifact folder cannot be written to") from error
         raise
+
+
+def refuses_files(folder: Path) -> bool:
+    """Whether no file can be made in it. Tried, not asked for: what root may do in principle it cannot do everywhere."""
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError:
+        return True
+    return False
