@@ -124,7 +124,7 @@ class ServerClient:
         digest = hashlib.sha256(content).hexdigest()
         fence = f"?task={lease.task}&attempt={lease.attempt}" if lease is not None else ""
         path = f"/v1/worker/artifacts/{digest}{fence}"
-        answer = self._call("PUT", path, content=content, timeout=300.0, patience=patience)
+        answer = self._call("PUT", path, content=content, timeout=_allowance(content), patience=patience)
         return _read(StoredArtifact, answer).sha256
 
     def snapshot(self, lease: Lease, snapshot: Snapshot) -> None:
@@ -148,7 +148,7 @@ class ServerClient:
         partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
         seen = hashlib.sha256()
         try:
-            with self._http.stream("GET", f"/v1/artifacts/{digest}", timeout=60.0) as answer:
+            with self._http.stream("GET", f"/v1/artifacts/{digest}", timeout=30.0) as answer:
                 if answer.status_code != httpx.codes.OK:
                     answer.read()
                     _refuse(answer)
@@ -244,6 +244,11 @@ def _check_url(server: str) -> None:
         raise ValueError(f"{server!r} is no URL: {error}") from error
     if url.scheme not in ("http", "https") or not url.host:
         raise ValueError(f"{server!r} is no URL of a server; it looks like http://127.0.0.1:8000")
+
+
+def _allowance(content: bytes) -> float:
+    """Seconds of silence after which an upload is taken for lost: what storing so much takes, and a little more."""
+    return 15.0 + len(content) / 10_000_000
 
 
 def _attempt(lease: Lease) -> str:

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.routing import compile_path
 
@@ -112,7 +113,13 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(StagetuneError, _stagetune_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _internal_error)
+
+
+def _gone(_: Request, _error: Exception) -> JSONResponse:
+    """The client went away in the middle of its body: nobody hears this, and it is no mistake of ours."""
+    return problem("malformed-body", "the body ended before it was whole")
 
 
 def of_error(error: StagetuneError) -> JSONResponse:

@@ -27,7 +27,7 @@ def storage_errors() -> Iterator[None]:
 
 
 def refuses_files(folder: Path) -> bool:
-    """Whether no file can be made in it. Tried, not asked for: what root may do in principle it cannot do everywhere."""
+    """Whether no file can be made in it; tried, not asked for, since root may be refused what it may do."""
     try:
         tempfile.TemporaryFile(dir=folder).close()
     except OSError:
