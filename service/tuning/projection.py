@@ -18,12 +18,14 @@ from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from psycopg2.extensions import connection
 
 from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy, ProjectedTrial
 from service.domain.states import TrialState
 from service.failpoints import reach
 from service.tuning.distributions import distributions, parameters
+from service.tuning.doubt import never_repeat_in_doubt
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,9 @@ class StudyProjection:
                     pool = {"pool_size": self._pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_pre_ping": True}
                     options = dict(parse_qsl(urlsplit(self._url).query))["options"]
                     connect = {**CONNECTION, "options": f"{options} {LIMITS}"}
-                    self._storage = RDBStorage(self._url, {**pool, "connect_args": connect})
+                    storage = RDBStorage(self._url, {**pool, "connect_args": connect})
+                    never_repeat_in_doubt(storage)
+                    self._storage = storage
 
     def sync(self, study: ProjectedStudy) -> None:
         """Make the study show its trials; what already does is left alone.
@@ -90,7 +94,8 @@ class StudyProjection:
         be mended in Optuna: it is logged and stays.
         """
         storage = self.storage
-        with self._alone(study.name):
+        with self._alone(study.name) as alone:
+            _wait_for_writers(alone, study.name)
             study_id = _study_id(storage, study)
             shown, strays = _ours(storage.get_all_trials(study_id, deepcopy=False), study)
             for trial in sorted(study.trials, key=lambda trial: trial.ordinal):
@@ -143,15 +148,21 @@ class StudyProjection:
                 self._storage = None
 
     @contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
+    def _alone(self, name: str) -> Iterator[connection]:
         """Hold the advisory lock ``name`` on a connection apart, so that waiting for it takes none from the pool."""
         address = self._url.replace("+psycopg2", "", 1)
-        with _translated(), closing(psycopg2.connect(address, connect_timeout=5)) as connection:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
+        with _translated(), closing(psycopg2.connect(address, connect_timeout=5)) as alone:
+            alone.autocommit = True
+            with alone.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '10s'")
                 cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"stagetune:optuna:{name}",))
-            yield  # closing the connection gives the lock back
+            yield alone  # closing the connection gives the lock back
+
+
+def _wait_for_writers(alone: connection, name: str) -> None:
+    """Wait for what a server that lost its connection may still be committing: writers lock the study's row."""
+    with alone.cursor() as cursor:
+        cursor.execute("SELECT FROM studies WHERE study_name = %s FOR UPDATE", (name,))
 
 
 def _study_id(storage: RDBStorage, study: ProjectedStudy) -> int:

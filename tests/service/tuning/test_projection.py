@@ -3,13 +3,16 @@ import logging
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import optuna
 import psycopg2
 import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy import Connection, event
 
 from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy, ProjectedTrial
@@ -161,6 +164,33 @@ def test_a_crash_between_creation_and_our_mark_is_healed(database_url: str, proj
     assert again.check(ended) == ()
     assert len(in_optuna(database_url).trials) == 3
     again.close()
+
+
+def test_a_commit_whose_answer_is_lost_is_not_repeated(database_url: str, projection: StudyProjection) -> None:
+    first, doubtful, last = (trial(ordinal, TrialState.COMPLETE, 0.5 + ordinal / 10) for ordinal in range(3))
+    projection.sync(study(first))
+    rows = study(first, doubtful, last)
+
+    def commit_and_lose_the_answer(connection: Connection) -> None:
+        psycopg2_connection: Any = connection.connection.dbapi_connection
+        with psycopg2_connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid(), EXISTS (SELECT FROM trials WHERE number = 1)")
+            backend, there = cursor.fetchone() or (None, False)
+            if there:
+                cursor.execute("COMMIT")
+                with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as other, other.cursor() as cut:
+                    cut.execute("SELECT pg_terminate_backend(%s, 5000)", (backend,))
+
+    event.listen(projection.storage.engine, "commit", commit_and_lose_the_answer)
+    with pytest.raises(DatabaseUnavailable, match=r"closed the connection|terminating connection"):
+        projection.sync(rows)
+    event.remove(projection.storage.engine, "commit", commit_and_lose_the_answer)
+    assert len(in_optuna(database_url).trials) == 2
+
+    projection.sync(rows)
+
+    assert [found.value for found in in_optuna(database_url).trials] == [0.5, 0.6, 0.7]
+    assert projection.check(rows) == ()
 
 
 def test_a_crash_in_the_middle_of_an_update_is_healed(
