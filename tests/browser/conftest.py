@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.service.api.conftest import Running
 from tests.service.api.conftest import admin as admin
@@ -24,6 +24,9 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
+# For tests that hang, no measure of speed.
+PATIENCE_MS = 60_000
+
 Enter = Callable[..., Page]
 
 
@@ -37,6 +40,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("no Chromium here")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        expect.set_options(timeout=PATIENCE_MS)
         yield browser
         browser.close()
 
@@ -49,7 +53,7 @@ def enter(chromium: Browser, server: Running, admin: httpx.Client) -> Iterator[E
 
     def open_page(*, login: bool = True, **options: Any) -> Page:
         context = chromium.new_context(base_url=server.url, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         contexts.append(context)
         # Refusals by the content security policy arrive on the console as well.
         context.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)

@@ -1,7 +1,8 @@
 """``python -m tests.chaos.agent SERVER TOKEN_FILE NAME SEED``: the worker's own agent, training nothing.
 
 Everything that speaks, waits, retries and is told to stop is the product's. Only the executor is ours: it sleeps, and
-what it brings back depends on the task alone, so that a task done twice brings the same twice.
+what it brings back depends on the task alone, so that a task done twice brings the same twice. Its trainings have
+parts; between them it uploads a snapshot, and an attempt that is given one goes on from there.
 """
 
 import hashlib
@@ -31,6 +32,7 @@ from contract.tasks import (
 from worker.agent import Agent, Finished
 from worker.client import ProtocolError, ServerClient, Unreachable
 from worker.control import Control, TaskFailed
+from worker.snapshot_uploads import SnapshotUploads
 
 DATASET = HeldDataset(name="dots", digest="d" * 64, shape=(1, 8, 8), classes=10, train=1437, test=360)
 SECONDS = (0.1, 0.5)
@@ -38,6 +40,8 @@ WAIT_SECONDS = 2.0
 # Longer than any outage of a case: a worker that gives up is a fault of its own kind.
 PATIENCE_SECONDS = 300.0
 _STEP_SECONDS = 0.02
+_PARTS = 4
+GOES_ON = "goes on from a snapshot"
 
 
 def main() -> int:
@@ -63,24 +67,38 @@ class Sleeper:
 
     def __init__(self, client: ServerClient, folder: Path, chance: random.Random) -> None:
         self._client, self._folder, self._random = client, folder, chance
+        self._uploads = SnapshotUploads(client.twin())
 
     def __call__(self, lease: Lease, control: Control) -> Finished:
-        """Fetch the prefix as a real worker does, sleep, report half-way, and answer."""
+        """Fetch the prefix as a real worker does, sleep part after part, report half-way, and answer."""
         for number, frozen in enumerate(lease.work.prefix):
             self._client.download(frozen.checkpoint, self._folder / f"{number}")
         seconds = self._random.uniform(*SECONDS)
-        self._sleep(seconds, control)
+        for part in range(self._reached(lease), _PARTS):
+            if part == _PARTS // 2:
+                control.report(Measurement(step=5, epoch=0.5, validation_accuracy=0.1))
+            self._sleep(seconds / _PARTS, part, control)
+            if lease.kind in ("trial", "fit") and part + 1 < _PARTS:
+                self._uploads.offer(lease, snapshot_of(lease.work, part + 1), (part + 1) / _PARTS)
+        self._uploads.forget()
         return outcome_of(lease, seconds)
 
-    def _sleep(self, seconds: float, control: Control) -> None:
+    def _reached(self, lease: Lease) -> int:
+        """The parts that an earlier attempt has done; its snapshot has to be what that attempt made of this work."""
+        if lease.snapshot is None:
+            return 0
+        part = round(lease.snapshot.fraction * _PARTS)
+        target = self._folder / "snapshot"
+        self._client.download(lease.snapshot.sha256, target)
+        if target.read_bytes() != snapshot_of(lease.work, part):
+            raise TaskFailed("user-error", f"the snapshot of part {part} is another's")
+        logging.getLogger("chaos").info("%s: %s, part %d", lease.label, GOES_ON, part)
+        return part
+
+    def _sleep(self, seconds: float, part: int, control: Control) -> None:
         began = time.monotonic()
-        halfway = Measurement(step=5, epoch=0.5, validation_accuracy=0.1)
-        told = False
         while (done := time.monotonic() - began) < seconds:
-            if not told and done > seconds / 2:
-                control.report(halfway)
-                told = True
-            control.advance(min(1.0, done / seconds))
+            control.advance((part + done / seconds) / _PARTS)
             time.sleep(_STEP_SECONDS)
 
 
@@ -125,7 +143,16 @@ def accuracy_of(work: TaskWork) -> float:
 
 def checkpoint_of(work: TaskWork) -> bytes:
     """A checkpoint of a few kilobytes, the same for the same work."""
-    weights = struct.pack("<1024f", *(byte / 255 for byte in _digest(work) * 32))
+    return _tensor(_digest(work))
+
+
+def snapshot_of(work: TaskWork, part: int) -> bytes:
+    """The state of a training after so many parts, the same for the same work."""
+    return _tensor(hashlib.sha256(_digest(work) + bytes([part])).digest())
+
+
+def _tensor(digest: bytes) -> bytes:
+    weights = struct.pack("<1024f", *(byte / 255 for byte in digest * 32))
     shape = {"dtype": "F32", "shape": [len(weights) // 4], "data_offsets": [0, len(weights)]}
     header = json.dumps({"weight": shape}).encode()
     return struct.pack("<Q", len(header)) + header + weights

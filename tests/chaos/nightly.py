@@ -7,6 +7,7 @@ machine they were measured on. Interrupt it and start it again, or remove a line
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,10 @@ from tests.chaos import cases, lease_machine
 STATE = Path("chaos-nightly.jsonl")
 GAMES, STEPS = 2_000, 60
 NAMES = ("R4", *cases.CASES)
+AFTER = {
+    "recovery": "the end of an outage, to the first request that succeeds",
+    "reclaimed": "a worker's kill, to the next attempt at its task",
+}
 
 
 def main() -> int:
@@ -33,10 +38,16 @@ def main() -> int:
     parser.add_argument("--state", type=Path, default=STATE, help="the file of finished cases (default: %(default)s)")
     parser.add_argument("--size", choices=("ci", "nightly"), default="nightly")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="print what the file has as Markdown, and run nothing")
     options = parser.parse_args()
+    if options.table:
+        sys.stdout.write(table(options.state))
+        return 0
     wanted = [name.upper() for name in options.names] or list(NAMES)
     if unknown := set(wanted) - set(NAMES):
         parser.error(f"there is no case {', '.join(sorted(unknown))}; choose from {', '.join(NAMES)}")
+    # As Ctrl-C does: what was started is ended.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     left = [name for name in wanted if (name, options.size) not in set(finished(options.state))]
     sys.stderr.write(f"{len(wanted) - len(left)} done before, to do: {', '.join(left) or 'nothing'}\n")
     return sum(not _run(name, options.size, options.seed, options.state) for name in left)
@@ -48,6 +59,29 @@ def finished(state: Path) -> Iterable[tuple[str, str]]:
         for line in state.read_text().splitlines():
             document = json.loads(line)
             yield document["case"], document["size"]
+
+
+def table(state: Path) -> str:
+    """The figures of the finished cases in Markdown, with what they were measured on."""
+    documents = [json.loads(line) for line in state.read_text().splitlines()] if state.exists() else []
+    lines = ["| | done to it | trials | attempts | lost | resumed | dead letters | requests | 503 | other 5xx | s |"]
+    lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for figures in sorted((each for each in documents if "trials" in each), key=lambda each: int(each["case"][1:])):
+        statuses = figures["statuses"]
+        odd = sum(number for status, number in statuses.items() if status.startswith("5") and status != "503")
+        cells = [
+            f"{figures['blows']:,} {figures['blows_are']}",
+            *(f"{figures[name]:,}" for name in ("trials", "attempts", "lost", "resumed", "dead_letters", "requests")),
+            f"{statuses.get('503', 0):,}", str(odd), f"{figures['seconds']:,.0f}",
+        ]  # fmt: skip
+        lines.append(f"| {figures['case']} | {' | '.join(cells)} |")
+    lines += ["", "| | after | times | p50 | p99 | longest |", "|---|---|---:|---:|---:|---:|"]
+    for figures in sorted((each for each in documents if "trials" in each), key=lambda each: int(each["case"][1:])):
+        for key, after in AFTER.items():
+            if spread := figures[key]:
+                cells = [f"{spread[name]:.2f} s" for name in ("p50", "p99", "max")]
+                lines.append(f"| {figures['case']} | {after} | {spread['count']} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", *sorted({figures["machine"] for figures in documents})]) + "\n"
 
 
 def _run(name: str, size: str, seed: int, state: Path) -> bool:

@@ -22,6 +22,7 @@ import psycopg2
 from client.errors import StagetuneError
 from service.postgres import EmbeddedPostgres
 from service.storage.migrations import upgrade
+from tests.chaos.agent import GOES_ON
 from tests.chaos.proxy import HEALTHY, FaultProxy
 from tests.e2e.conftest import Stack, _free_port
 from tests.invariants import rows
@@ -31,8 +32,6 @@ WORKERS = 8
 SETTINGS = {
     "STAGETUNE_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
     "STAGETUNE_THREADS": "8",
-    # A search has to end with every one of its trials complete: kills are bad luck here, and never poison.
-    "STAGETUNE_MAX_STRIKES": "20",
     "STAGETUNE_DASHBOARD": "0",
 }
 LOOK_SECONDS = 0.1
@@ -82,9 +81,12 @@ class ChaosStack(Stack):
     """A stack whose parts are killed on purpose. Workers reach each server through a proxy of its own.
 
     ``servers`` share database and home. With ``through_proxy`` they reach PostgreSQL through ``database_proxy``.
+    ``strikes`` are those that end a task, the product's own by default.
     """
 
-    def __init__(self, home: Path, seed: int, *, servers: int = 1, through_proxy: bool = False) -> None:
+    def __init__(
+        self, home: Path, seed: int, *, servers: int = 1, through_proxy: bool = False, strikes: int | None = None
+    ) -> None:
         self.chance = random.Random(seed)
         self.database = EmbeddedPostgres(home, fsync=False)
         self.database_url = self.database.start()
@@ -98,7 +100,8 @@ class ChaosStack(Stack):
                 f"port={port}", f"port={self.database_proxy.port}"
             )
             url += "&sslmode=disable&gssencmode=disable"
-        super().__init__(home, url, **SETTINGS)
+        patience = {} if strikes is None else {"STAGETUNE_MAX_STRIKES": str(strikes)}
+        super().__init__(home, url, **SETTINGS, **patience)
         self.ports = [self.port]
         for _ in range(servers - 1):
             self.ports.append(_free_port())
@@ -176,6 +179,11 @@ class ChaosStack(Stack):
         ((number,),) = rows(self.database_url, f"SELECT count(*) FROM {what}")
         assert isinstance(number, int)
         return number
+
+    @property
+    def resumed(self) -> int:
+        """Attempts that went on from a snapshot, as the agents' logs tell."""
+        return sum(log.read_text().count(GOES_ON) for log in self.home.glob("tests.chaos.agent-*.log"))
 
     def stop(self) -> None:
         """End everything."""

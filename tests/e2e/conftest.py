@@ -1,5 +1,6 @@
 """A real server and real workers in processes of their own, on the digits, with leases short enough to lose."""
 
+import itertools
 import os
 import signal
 import socket
@@ -60,6 +61,7 @@ class Stack:
         if database_url is not None:
             self._environment["STAGETUNE_DATABASE_URL"] = database_url
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._logs = itertools.count()
         self.server = self.start_server()
 
     def start_server(self) -> subprocess.Popen[bytes]:
@@ -111,7 +113,7 @@ class Stack:
                     process.wait()
 
     def _start(self, package: str, *flags: str, **settings: str) -> subprocess.Popen[bytes]:
-        log = self.home / f"{package}-{len(self._processes)}.log"
+        log = self.home / f"{package}-{next(self._logs)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", package, *flags],
