@@ -4,7 +4,6 @@ The server's own application answers, on a real PostgreSQL, with its planner and
 what the rules say, in their order, and time passes only where a rule lets it.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.chaos.model import Attempt, Task
 from tests.chaos.world import STRIKES, Answer, World
 from tests.invariants import violations
 from tests.service.api.helpers import DOTS, checkpoint, evaluated, submission, trained
@@ -29,49 +29,6 @@ FINAL = ("user-error", "time-limit")
 STAGES = (["Conv-3-4 Pool-2"], ["Conv-3-4", "Conv-3-4 Pool-2"])
 
 which = st.integers(0, 999)
-
-
-@dataclass
-class Attempt:
-    """A lease that some worker was given; ``outcome`` is empty while it has its task."""
-
-    task: "Task"
-    n: int
-    worker: str
-    request: str
-    outcome: str = ""
-    accepted: dict[str, Any] | None = None
-
-    @property
-    def path(self) -> str:
-        return f"/v1/worker/tasks/{self.task.id}/attempts/{self.n}"
-
-    @property
-    def current(self) -> bool:
-        return self.task.attempts[-1] is self
-
-    @property
-    def may_write(self) -> bool:
-        """It has its task, or lost it to nobody yet."""
-        held = self.task.state == "leased" or (self.task.state == "ready" and self.outcome == "lost")
-        return self.current and held
-
-
-@dataclass
-class Task:
-    """What the model knows of a task that was leased once."""
-
-    id: str
-    kind: str
-    experiment: str
-    state: str = "ready"
-    attempts: list[Attempt] = field(default_factory=list)
-    expired: bool = False
-    resting: bool = False
-
-    @property
-    def strikes_at_most(self) -> int:
-        return sum(attempt.outcome in ("lost", "struck") for attempt in self.attempts)
 
 
 class LeaseMachine(RuleBasedStateMachine):
@@ -84,8 +41,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.world.reset()
         self.workers = [(str(uuid4()), slots) for slots in (1, 2)]
         for worker, slots in self.workers:
-            body = {"name": f"w{slots}", "device": "cpu", "slots": slots, "datasets": [DOTS]}
-            assert self.world.call("PUT", f"/v1/worker/workers/{worker}", body).status_code == 200
+            self.register(worker, slots)
         self.tasks: dict[str, Task] = {}
         self.experiments: dict[str, str] = {}
         self.amnesty = True
@@ -146,6 +102,8 @@ class LeaseMachine(RuleBasedStateMachine):
         assert task.state == "ready"
         assert self.experiments[task.experiment] == "running"
         assert lease["attempt"] == len(task.attempts) + 1
+        goes_on = task.snapshot and {"sha256": task.snapshot[1], "fraction": task.snapshot[2]}
+        assert lease["snapshot"] == goes_on
         task.attempts.append(Attempt(task, lease["attempt"], worker, request))
         task.state, task.expired, task.resting = "leased", False, False
 
@@ -235,6 +193,51 @@ class LeaseMachine(RuleBasedStateMachine):
         else:
             self.assert_lost(answer)
 
+    @precondition(lambda self: self.attempts)
+    @rule(number=which, part=st.integers(1, 3))
+    def snapshot(self, number: int, part: int) -> None:
+        """Of any training the same: what one task needs no more, another may."""
+        attempt, fraction = self.some(number), part / 4
+        sha256, data = checkpoint(1_000 + part)
+        if not self.world.call("PUT", f"/v1/worker/artifacts/{sha256}{attempt.fence}", content=data).is_success:
+            return
+        answer = self.world.call("PUT", f"{attempt.path}/snapshot", {"sha256": sha256, "fraction": fraction})
+        if attempt.may_write:
+            assert answer.status_code == 204, answer.text
+            last = attempt.task.snapshot
+            if last is None or last[0] != attempt.n or last[2] <= fraction:
+                attempt.task.snapshot = attempt.n, sha256, fraction
+        else:
+            self.assert_lost(answer)
+
+    @rule(number=st.integers(0, 1))
+    def goodbye(self, number: int) -> None:
+        """A worker leaves, and comes back."""
+        worker, slots = self.workers[number]
+        assert self.world.call("DELETE", f"/v1/worker/workers/{worker}").status_code == 204
+        for task in self.tasks.values():
+            if task.state == "leased" and task.attempts[-1].worker == worker:
+                task.attempts[-1].outcome, task.state = "released", "ready"
+        self.register(worker, slots)
+
+    @rule(number=which)
+    def retry(self, number: int) -> None:
+        experiment = list(self.experiments)[number % len(self.experiments)]
+        before = self.state(experiment)
+        answer = self.world.call("POST", f"/v1/experiments/{experiment}/retry", scope="admin")
+        if before == "cancelled":
+            assert answer.status_code == 409
+            return
+        revived = 0
+        for task in self.tasks.values():
+            if task.experiment == experiment and task.state == "failed":
+                ((task.state,),) = self.world.rows("SELECT state FROM task WHERE id = :id", id=task.id)
+                assert task.state in ("ready", "failed")
+                if task.state == "ready":
+                    task.forgiven, task.resting, revived = len(task.attempts), False, revived + 1
+        assert answer.json()["tasks"] == revived
+        self.experiments[experiment] = self.state(experiment)
+
     @precondition(lambda self: any(task.state == "leased" for task in self.tasks.values()))
     @rule(number=which)
     def expire(self, number: int) -> None:
@@ -310,6 +313,10 @@ class LeaseMachine(RuleBasedStateMachine):
         found = violations(self.world.url, self.world.home)
         assert not found, found
 
+    def register(self, worker: str, slots: int) -> None:
+        body = {"name": f"w{slots}", "device": "cpu", "slots": slots, "datasets": [DOTS]}
+        assert self.world.call("PUT", f"/v1/worker/workers/{worker}", body).status_code == 200
+
     def lease(self, worker: str, request: str) -> Answer:
         return self.world.call("POST", "/v1/worker/leases", {"worker": worker, "request_id": request})
 
@@ -324,7 +331,7 @@ class LeaseMachine(RuleBasedStateMachine):
         if attempt.task.kind == "evaluate":
             return evaluated(accuracy)
         sha256, data = checkpoint(int(accuracy * 100))
-        assert self.world.call("PUT", f"/v1/worker/artifacts/{sha256}", content=data).is_success
+        self.world.call("PUT", f"/v1/worker/artifacts/{sha256}{attempt.fence}", content=data)
         body = trained(sha256, accuracy)
         if diverged:
             body["result"] |= {"outcome": "diverged", "checkpoint": None}
