@@ -126,7 +126,8 @@ class TorchExecutor:
                 return Finished(outcome, trained.checkpoint if complete else None)
             case "range-test":
                 rates = _required(work.learning_rates or None, "learning rates")
-                losses = try_rates(self._job(work), rates, dataset, self._bench, control)
+                steps = _required(work.rate_steps or None, "steps for each learning rate")
+                losses = try_rates(self._job(work), rates, steps, dataset, self._bench, control)
                 seconds = time.monotonic() - started
                 return Finished(range_outcome(losses, seconds, self._bench.device, work.recipe.precision))
             case "evaluate":
