@@ -276,6 +276,9 @@ class EmbeddingOutcome(Strict):
     points: PositiveInt
     perplexity: PositiveFloat
     stages: Annotated[list[EmbeddedStage], Field(min_length=1, max_length=1_000)]
+    class_names: Annotated[list[Note], Field(max_length=10_000)] = Field(
+        [], description="by label; empty where the data set's classes have none"
+    )
     total_seconds: NonNegativeFloat
     provenance: Notes = {}
 

@@ -140,7 +140,7 @@ class TorchExecutor:
                 chain, precision = self._chain(work), work.recipe.precision
                 made = embed_chain(chain, dataset, use.points, use.perplexity, precision, self._bench, control)
                 seconds = time.monotonic() - started
-                return Finished(embedding_outcome(made, use.perplexity, seconds), made.content)
+                return Finished(embedding_outcome(made, use.perplexity, dataset.class_names, seconds), made.content)
 
     def _train(self, lease: Lease, job: StageJob, dataset: Dataset, control: Control) -> StageResult:
         """Train, from where an earlier attempt got to on this home or any other."""

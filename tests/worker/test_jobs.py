@@ -220,6 +220,7 @@ def test_an_embedding_brings_back_its_points_as_a_file(executor: TorchExecutor, 
     outcome = finished.outcome
     assert isinstance(outcome, EmbeddingOutcome)
     assert (outcome.points, outcome.perplexity, outcome.checkpoint) == (60, 5.0, None)
+    assert outcome.class_names == [], "digits are digits"
     assert [(stage.dimensions, stage.components) for stage in outcome.stages] == [(128, 50)]
     assert finished.checkpoint is not None
     assert {name: tuple(value.shape) for name, value in load(finished.checkpoint).items()} == {
