@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from service.domain import frozen_features
 from service.domain.comparisons import RULES, WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
@@ -30,7 +31,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     yield from _costs(spec, report)
     yield from _shared(searches)
     yield from _hand_picked(report)
-    yield from _resident(report)
+    yield from frozen_features.measured(report)
     for search in searches:
         yield from _infeasible(search, spec)
         yield from _dead(search)
@@ -119,26 +120,6 @@ def _hand_picked(report: Report) -> Iterator[str]:
         yield (
             f"A hand-picked point won {report.enqueued_incumbents} of {report.decided_searches} decided searches: "
             "these owe it to whoever picked it, not to the search."
-        )
-
-
-def _resident(report: Report) -> Iterator[str]:
-    """The limit is for what a training takes: who set it for the sake of a small device must know what else it holds."""
-    limit = report.memory_limit
-    if limit is None:
-        return
-    beyond = {}
-    for line in report.variants:
-        # The first stage reads images, which are there for every variant.
-        images = line.stages[0].resident_bytes or 0
-        kept = max((stage.resident_bytes or 0 for stage in line.stages)) - images
-        if kept > limit:
-            beyond[line.label] = max(kept, beyond.get(line.label, 0))
-    if beyond:
-        sizes = ", ".join(f"{kept / 2**20:,.1f} MiB for {label}" for label, kept in beyond.items())
-        yield (
-            f"limits.memory, {limit / 2**20:,.1f} MiB, bounds what a training takes. Frozen features that stood in "
-            f"memory apart from that took more: {sizes}. `training.features: recomputed` does without them, for more time."
         )
 
 
