@@ -128,6 +128,14 @@ def test_latex_rows_all_have_the_same_number_of_cells() -> None:
         assert len({line.replace(r"\&", "").count("&") for line in rows}) == 1
 
 
+def test_no_name_is_part_of_latexs_end_of_a_row() -> None:
+    stages = report().variants[0].stages
+    named = report(variants=[variant(name, "total", stages) for name in ("[2cm]", "*", "A [1]")], gaps=[])
+
+    rows = [line.strip().split(" & ")[0] for line in write_latex(named).splitlines() if line.endswith(r"\\")]
+    assert rows == ["Variant", "{}[2cm] total", "{}* total", "A [1] total"]
+
+
 def test_phases_become_a_column_of_their_own() -> None:
     stages = report().variants[0].stages
     two = report(variants=[variant("CNN 1", "total", stages), variant("CNN 1", "total", stages, phase=1, epochs=3)])
