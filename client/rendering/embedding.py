@@ -20,6 +20,12 @@ MOST_VECTORS = 20_000
 """More points than this are pixels inside the SVG; it would take browsers seconds to draw them."""
 MOST_NUMBERS = 20
 LONGEST_NAME = 24
+LEGEND_ROWS = 20
+MOST_LEGEND = 100
+"""Classes; with more the legend would be larger than the pictures, and no two colours could be told apart."""
+MARKER_INCHES = 0.6
+"""What a column of the legend takes beside its letters."""
+LETTER_INCHES = 0.075
 
 
 def draw_embedding(embedding: Embedding, title: str) -> "Figure":
@@ -32,23 +38,26 @@ def draw_embedding(embedding: Embedding, title: str) -> "Figure":
     stages = embedding.stages
     columns = min(len(stages), PANELS_ABREAST)
     rows = math.ceil(len(stages) / columns)
+    classes = sorted(set(embedding.labels))
+    names = [_named(embedding, label) for label in classes] if len(classes) <= MOST_LEGEND else []
+    abreast = math.ceil(len(names) / LEGEND_ROWS)
+    legend = abreast * (MARKER_INCHES + LETTER_INCHES * max(map(len, names), default=0))
     with drawing():
-        figure = Figure(figsize=(PANEL_INCHES * columns + 0.9, PANEL_INCHES * rows + 0.8), layout="constrained")
+        figure = Figure(figsize=(PANEL_INCHES * columns + legend, PANEL_INCHES * rows + 0.8), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flat
-        classes = sorted(set(embedding.labels))
         for number, place in enumerate(axes):
             if number < len(stages):
                 _panel(place, embedding, number, classes)
             else:
                 place.set_axis_off()
         figure.suptitle(title, fontweight="bold")
-        handles, numbers = axes[0].get_legend_handles_labels()
-        names = [_named(embedding, int(number)) for number in numbers]
-        larger = 6 / math.sqrt(_size(embedding.points))
-        columns = math.ceil(len(classes) / 25)
-        figure.legend(
-            handles, names, title="class", loc="outside right center", ncols=columns, markerscale=larger, handlelength=1
-        )
+        if names:
+            handles, _ = axes[0].get_legend_handles_labels()
+            larger = 6 / math.sqrt(_size(embedding.points))
+            figure.legend(
+                handles, names, title="class", loc="outside right center", ncols=abreast, markerscale=larger,
+                handlelength=1,
+            )  # fmt: skip
     return figure
 
 

@@ -29,7 +29,9 @@ def write_latex(report: Report) -> str:
     tables = [_table(headings, rows, caption, texts=range(phases, phases + 1))]
     for grid in grids(report):
         cells = [line for row in grid.rows for line in _lines([_latex(cell) for cell in row])]
-        tables.append(_table([_latex(_capital(name)) for name in grid.headings], cells, _latex(grid.title), range(grid.texts)))
+        tables.append(
+            _table([_latex(_capital(name)) for name in grid.headings], cells, _latex(grid.title), range(grid.texts))
+        )
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
 
 

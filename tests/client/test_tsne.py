@@ -90,6 +90,22 @@ def test_classes_without_names_are_numbers(cli: Cli, tmp_path: Path) -> None:
     assert ">9<" in (tmp_path / "tsne-cnn-6-partial.svg").read_text()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("classes", "named"), [(100, True), (101, False)])
+def test_a_legend_has_room_for_a_hundred_classes(
+    cli: Cli, asked: FakeServer, tmp_path: Path, classes: int, named: bool
+) -> None:
+    labels = [number % classes for number in range(2 * classes)]
+    names = [f"sweet pepper number {label}" for label in range(classes)]
+    asked.on(f"GET {PATH}/embeddings/{ID}", embedding(points=len(labels), labels=labels, class_names=names))
+
+    # A figure that is too small for its legend is a warning of the library.
+    assert cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "-o", str(tmp_path)).exit_code == 0
+
+    drawn = (tmp_path / "tsne-cnn-6-partial.svg").read_text()
+    assert (">99 sweet pepper number 99<" in drawn) is named
+
+
 def test_waiting_is_told_and_ends_with_the_embedding(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:
     asked.on(
         f"GET {PATH}/embeddings",
