@@ -66,6 +66,7 @@ class Embedding(Lenient):
     seconds: float | None = Field(None, description="wall time on the worker")
     failure: str | None = None
     labels: list[int] = Field([], description="class of each point")
+    class_names: list[str] = Field([], description="by class; empty where the data set names none")
     images: list[int] = Field([], description="number of each point's image in the test set")
 
 

@@ -45,3 +45,4 @@ class Plan(Lenient):
     range_tests: int = 0
     confirmations: int = Field(0, description="at most")
     most_seconds: float | None = Field(None, description="estimated_seconds if every stage needs its second round")
+    notes: list[str] = Field([], description="sentences for people on what the submission may not have meant")

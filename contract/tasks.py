@@ -139,7 +139,7 @@ class TaskWork(Lenient):
     """What to do. ``evaluate`` and ``embed`` have the ``checkpoint`` of their last stage, the others none.
 
     Trial and fit have ``hyperparameters``; a range test has the regularization of its hyperparameters and its own
-    ``learning_rates``.
+    ``learning_rates``, each of them for ``rate_steps``.
     """
 
     dataset: DatasetUse
@@ -155,6 +155,7 @@ class TaskWork(Lenient):
     segments: list[Count] = Field([], description="layers at which gradient checkpointing keeps activations, by number")
     pruned: bool = Field(False, description="the server may end the trial early: send measurements as they are made")
     learning_rates: list[PositiveFloat] = Field([], description="what a range test tries, rising")
+    rate_steps: Count = Field(0, description="so many steps at each of them, or as many as the training has")
     embedding: EmbeddingUse | None = None
 
 
@@ -275,6 +276,9 @@ class EmbeddingOutcome(Strict):
     points: PositiveInt
     perplexity: PositiveFloat
     stages: Annotated[list[EmbeddedStage], Field(min_length=1, max_length=1_000)]
+    class_names: Annotated[list[Note], Field(max_length=10_000)] = Field(
+        [], description="by label; empty where the data set's classes have none"
+    )
     total_seconds: NonNegativeFloat
     provenance: Notes = {}
 

@@ -126,7 +126,8 @@ class TorchExecutor:
                 return Finished(outcome, trained.checkpoint if complete else None)
             case "range-test":
                 rates = _required(work.learning_rates or None, "learning rates")
-                losses = try_rates(self._job(work), rates, dataset, self._bench, control)
+                steps = _required(work.rate_steps or None, "steps for each learning rate")
+                losses = try_rates(self._job(work), rates, steps, dataset, self._bench, control)
                 seconds = time.monotonic() - started
                 return Finished(range_outcome(losses, seconds, self._bench.device, work.recipe.precision))
             case "evaluate":
@@ -139,7 +140,7 @@ class TorchExecutor:
                 chain, precision = self._chain(work), work.recipe.precision
                 made = embed_chain(chain, dataset, use.points, use.perplexity, precision, self._bench, control)
                 seconds = time.monotonic() - started
-                return Finished(embedding_outcome(made, use.perplexity, seconds), made.content)
+                return Finished(embedding_outcome(made, use.perplexity, dataset.class_names, seconds), made.content)
 
     def _train(self, lease: Lease, job: StageJob, dataset: Dataset, control: Control) -> StageResult:
         """Train, from where an earlier attempt got to on this home or any other."""

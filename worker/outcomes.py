@@ -88,7 +88,9 @@ def range_outcome(
     )
 
 
-def embedding_outcome(embedding: Embedding, perplexity: float, total_seconds: float) -> EmbeddingOutcome:
+def embedding_outcome(
+    embedding: Embedding, perplexity: float, class_names: Sequence[str], total_seconds: float
+) -> EmbeddingOutcome:
     """Of the pictures of all stages."""
     return EmbeddingOutcome(
         outcome="embedded",
@@ -98,6 +100,8 @@ def embedding_outcome(embedding: Embedding, perplexity: float, total_seconds: fl
             EmbeddedStage(dimensions=stage.dimensions, components=stage.components, seconds=stage.seconds)
             for stage in embedding.stages
         ],
+        # The names of folders are bytes, which need not be text.
+        class_names=[name.encode("utf-8", "replace").decode() for name in class_names],
         total_seconds=total_seconds,
         provenance=_provenance(embedding.device, embedding.precision),
     )

@@ -14,7 +14,6 @@ from worker.training.errors import Cancelled, TimeLimitExceeded
 from worker.training.loop import CHECK_STEPS, Progress
 from worker.training.spec import Budget, Command, Ending, Limits
 
-STEPS = 100
 DECAY = 0.95
 """Weight of a step's loss against that of the step after it."""
 LEARNED = 0.95
@@ -42,9 +41,9 @@ class SmoothedLoss:
 
 
 def try_rates(
-    job: StageJob, rates: Sequence[float], dataset: Dataset, bench: Workbench, control: Control
+    job: StageJob, rates: Sequence[float], steps: int, dataset: Dataset, bench: Workbench, control: Control
 ) -> list[float | None]:
-    """The smoothed training loss of each rate after at most ``STEPS`` steps; None where the rate is too high.
+    """The smoothed training loss of each rate after at most so many ``steps``; None where the rate is too high.
 
     Too high is a rate whose training diverges, and all above it, which are not tried. A network may collapse as well,
     its ReLUs dead for good: it then answers with the classes' shares at a loss that is finite. Smith ("Cyclical
@@ -69,7 +68,7 @@ def try_rates(
 
         def watch(progress: Progress, number: int = number, loss: SmoothedLoss = loss) -> Command:
             nonlocal first
-            control.advance((number + min(1.0, progress.step / STEPS)) / len(rates))
+            control.advance((number + min(1.0, progress.step / steps)) / len(rates))
             spent = time.monotonic() - begun
             if limits.time is not None and spent > limits.time:
                 raise TimeLimitExceeded(
@@ -79,7 +78,7 @@ def try_rates(
             first = progress.first_loss
             loss.add(progress.step, progress.loss)
             # What was trained is of no use: cancelling spares its evaluation.
-            return Command.CANCEL if progress.step + CHECK_STEPS > STEPS else Command.CONTINUE
+            return Command.CANCEL if progress.step + CHECK_STEPS > steps else Command.CONTINUE
 
         point = replace(job.point, learning_rate=rate)
         budget = Budget(job.budget.epochs, Limits(memory=limits.memory))

@@ -1,11 +1,11 @@
 """A t-SNE embedding as a picture, a panel a stage, and as a table of coordinates."""
 
-import csv
-import io
 import math
 from typing import TYPE_CHECKING
 
+from client.console import plain
 from client.rendering.canvas import drawing
+from client.rendering.csv import as_csv
 from client.rendering.text import duration
 from contract.networks import Embedding, EmbeddingStage
 
@@ -13,49 +13,74 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CSV_COLUMNS = ("stage", "layers", "image", "class", "x", "y")
+CSV_COLUMNS = ("stage", "layers", "image", "class", "x", "y", "class_name")
 PANEL_INCHES = 3.6
 PANELS_ABREAST = 4
 MOST_VECTORS = 20_000
 """More points than this are pixels inside the SVG; it would take browsers seconds to draw them."""
 MOST_NUMBERS = 20
+LONGEST_NAME = 24
+LEGEND_ROWS = 20
+MOST_LEGEND = 100
+"""Classes; with more the legend would be larger than the pictures, and no two colours could be told apart."""
+MARKER_INCHES = 0.6
+"""What a column of the legend takes beside its letters."""
+LETTER_INCHES = 0.075
 
 
 def draw_embedding(embedding: Embedding, title: str) -> "Figure":
-    """A panel for each stage; colours are classes, whose numbers stand in the middle of their points."""
+    """A panel for each stage; colours are classes, whose numbers stand in the middle of their points.
+
+    The legend has their names as well, where the data set has any.
+    """
     from matplotlib.figure import Figure
 
     stages = embedding.stages
     columns = min(len(stages), PANELS_ABREAST)
     rows = math.ceil(len(stages) / columns)
+    classes = sorted(set(embedding.labels))
+    names = [_named(embedding, label) for label in classes] if len(classes) <= MOST_LEGEND else []
+    abreast = math.ceil(len(names) / LEGEND_ROWS)
+    legend = abreast * (MARKER_INCHES + LETTER_INCHES * max(map(len, names), default=0))
     with drawing():
-        figure = Figure(figsize=(PANEL_INCHES * columns + 0.9, PANEL_INCHES * rows + 0.8), layout="constrained")
+        figure = Figure(figsize=(PANEL_INCHES * columns + legend, PANEL_INCHES * rows + 0.8), layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False).flat
-        classes = sorted(set(embedding.labels))
         for number, place in enumerate(axes):
             if number < len(stages):
                 _panel(place, embedding, number, classes)
             else:
                 place.set_axis_off()
         figure.suptitle(title, fontweight="bold")
-        handles, names = axes[0].get_legend_handles_labels()
-        larger = 6 / math.sqrt(_size(embedding.points))
-        columns = math.ceil(len(classes) / 25)
-        figure.legend(
-            handles, names, title="class", loc="outside right center", ncols=columns, markerscale=larger, handlelength=1
-        )
+        if names:
+            handles, _ = axes[0].get_legend_handles_labels()
+            larger = 6 / math.sqrt(_size(embedding.points))
+            figure.legend(
+                handles, names, title="class", loc="outside right center", ncols=abreast, markerscale=larger,
+                handlelength=1,
+            )  # fmt: skip
     return figure
 
 
 def write_coordinates(embedding: Embedding) -> str:
     """CSV, a line for each point and stage; stages count from 1, images from 0 in the test set."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
-    for number, stage in enumerate(embedding.stages, start=1):
-        points = zip(embedding.images, embedding.labels, stage.coordinates, strict=True)
-        writer.writerows((number, stage.stage, image, label, x, y) for image, label, (x, y) in points)
-    return text.getvalue()
+    rows = (
+        (number, stage.stage, image, label, x, y, _name(embedding, label))
+        for number, stage in enumerate(embedding.stages, start=1)
+        for image, label, (x, y) in zip(embedding.images, embedding.labels, stage.coordinates, strict=True)
+    )
+    return as_csv(CSV_COLUMNS, rows)
+
+
+def _name(embedding: Embedding, label: int) -> str:
+    """Of a class; empty where nobody named it."""
+    return embedding.class_names[label] if label < len(embedding.class_names) else ""
+
+
+def _named(embedding: Embedding, label: int) -> str:
+    """`3 cat`, or the number alone; of a very long name the beginning."""
+    name = plain(_name(embedding, label))
+    shown = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+    return f"{label} {shown}".rstrip()
 
 
 def _panel(axes: "Axes", embedding: Embedding, number: int, classes: list[int]) -> None:

@@ -4,12 +4,25 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from client.rendering.text import NOISE_ERRORS, NOTHING, accuracy, learning_rate, mean, plural, regularization, signed
+from client.rendering.text import (
+    NOISE_ERRORS,
+    NOTHING,
+    accuracy,
+    learning_rate,
+    mean,
+    plural,
+    regularization,
+    scientific,
+    signed,
+    size,
+)
 from client.variants import label, training_time
 from contract.comparisons import Difference, Gap, Lead, Ratio
 from contract.experiments import Published, Report, VariantLine
 
 PAPER, OURS = "paper", "ours"
+LEAST_DECIMAL = 1e-5
+"""The paper prints six decimals, which of a smaller number leave less than two digits."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +38,7 @@ class Grid:
 def grids(report: Report) -> list[Grid]:
     """What stands beside the table of variants, where the report has it."""
     found = [_differences(report)] if report.gaps or report.leads else []
-    return [*found, *_costs(report), *_published(report)]
+    return [*found, *_costs(report), *_memory(report), *_published(report)]
 
 
 def has_phases(report: Report) -> bool:
@@ -113,6 +126,30 @@ def _cost(line: Gap | Lead) -> Iterator[tuple[str, ...]]:
         )
 
 
+def _memory(report: Report) -> Iterator[Grid]:
+    """What each stage takes, where a variant has several; of all kinds that of the variant is the largest."""
+    phases = has_phases(report)
+    rows = []
+    for line in report.variants:
+        if len(line.stages) > 1 and line.memory_bytes is not None:
+            figures = (
+                [size(stage.memory_bytes) for stage in line.stages],
+                [size(stage.analytic_memory_bytes) for stage in line.stages],
+                [size(stage.activation_bytes) for stage in line.stages],
+                [size(stage.resident_bytes) for stage in line.stages],
+            )
+            notations = "\n".join(stage.stage for stage in line.stages)
+            lead = (str(line.phase + 1),) if phases else ()
+            rows.append((*lead, label(line), notations, *("\n".join(stages) for stages in figures)))
+    if rows:
+        yield Grid(
+            "Memory of every stage; that of the variant is the largest",
+            (*(("phase",) if phases else ()), "variant", "stage", "memory", "analytic", "activations", "resident"),
+            tuple(rows),
+            texts=3 if phases else 2,
+        )
+
+
 def _published(report: Report) -> Iterator[Grid]:
     """The paper's Tables 2 and 3 in its layout, a column a network, ours below each of its figures.
 
@@ -147,7 +184,7 @@ def _published(report: Report) -> Iterator[Grid]:
 
 
 def _rates(values: Sequence[float]) -> str:
-    return "\n".join(f"{value:.6f}" for value in values)
+    return "\n".join(map(_rate, values))
 
 
 def _learning_rates(line: VariantLine) -> str:
@@ -159,7 +196,10 @@ def _regularizations(line: VariantLine) -> str:
 
 
 def _rate(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.6f}"
+    """As the paper prints it, unless hardly anything would be left of it."""
+    if value is None:
+        return NOTHING
+    return scientific(value) if 0 < value < LEAST_DECIMAL else f"{value:.6f}"
 
 
 def _seconds(line: VariantLine) -> str:

@@ -9,7 +9,7 @@ from client.rendering.figures import draw_figures
 from client.rendering.files import variant_and_state
 from client.rendering.grids import Grid, grids, has_phases
 from client.rendering.report import remarks
-from client.rendering.text import accuracy, duration, hyperparameters, interval, plural, size
+from client.rendering.text import accuracy, duration, hyperparameters, interval, plural
 from client.variants import label
 from contract.experiments import Report, StageLine
 
@@ -27,7 +27,7 @@ table { border-collapse: collapse; font-size: .82rem; font-variant-numeric: tabu
 th, td { padding: .3rem .6rem; text-align: right; vertical-align: top; border-bottom: 1px solid #d8dedd; }
 thead th { vertical-align: bottom; border-bottom: 2px solid #17201f; font-weight: 600; }
 th[scope=row], .text { text-align: left; }
-th[scope=row] { font-weight: 600; white-space: nowrap; }
+th[scope=row] { font-weight: 600; white-space: pre; }
 td { white-space: pre; }
 td.wide { white-space: normal; min-width: 9rem; }
 tr.odd { background: #f5f7f7; }
@@ -104,7 +104,7 @@ def _stages(report: Report) -> str:
         *(("phase",) if phases else ()), "variant", "stage", "layers", "epochs", "lr / regularization", "chosen from",
         "validation acc.", "head test acc.", "k-NN test acc.", "trials", "pruned", "diverged", "failed",
         f"training (seed {report.seeds[0]})" if len(report.seeds) > 1 else "training",
-        "features", "search", "memory", "remarks",
+        "features", "search", "remarks",
     ]  # fmt: skip
     rows = []
     for line in report.variants:
@@ -130,7 +130,7 @@ def _stage(stage: StageLine) -> list[str]:
         stage.stage, str(stage.epochs or "-"), hyperparameters(stage.hyperparameters), stage.origin or "-",
         reached, interval(stage.head_test_accuracy), interval(stage.knn_test_accuracy),
         str(stage.trials), str(stage.pruned), str(stage.diverged), str(stage.failed), duration(stage.training_seconds),
-        duration(stage.feature_seconds), duration(stage.search_seconds), size(stage.memory_bytes),
+        duration(stage.feature_seconds), duration(stage.search_seconds),
         ", ".join(filter(None, flags)),
     ]  # fmt: skip
 

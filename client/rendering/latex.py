@@ -17,7 +17,7 @@ def write_latex(report: Report) -> str:
     shown = [column for column in columns(report) if column is not POINTS]
     headings = [
         *(("Phase",) if phases else ()), "Variant", r"$\eta$", r"$\lambda$",
-        *(_latex(column.heading.capitalize()) for column in shown),
+        *(_latex(_capital(column.heading)) for column in shown),
     ]  # fmt: skip
     rows = []
     for line in report.variants:
@@ -29,14 +29,16 @@ def write_latex(report: Report) -> str:
     tables = [_table(headings, rows, caption, texts=range(phases, phases + 1))]
     for grid in grids(report):
         cells = [line for row in grid.rows for line in _lines([_latex(cell) for cell in row])]
-        tables.append(_table([_latex(name) for name in grid.headings], cells, _latex(grid.title), range(grid.texts)))
+        tables.append(
+            _table([_latex(_capital(name)) for name in grid.headings], cells, _latex(grid.title), range(grid.texts))
+        )
     return "% \\usepackage{booktabs}\n" + "\n".join(tables)
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str, texts: Iterable[int]) -> str:
     """``texts`` are the numbers of the columns that are words."""
     align = "".join("l" if number in texts else "r" for number in range(len(headings)))
-    body = "".join(f"    {' & '.join(row)} \\\\\n" for row in rows)
+    body = "".join(f"    {_guarded(' & '.join(row))} \\\\\n" for row in rows)
     return (
         "\\begin{table}\n"
         "  \\centering\n"
@@ -50,6 +52,16 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str,
         f"  \\caption{{{caption}}}\n"
         "\\end{table}\n"
     )
+
+
+def _guarded(row: str) -> str:
+    """After the end of a row LaTeX would take a bracket for its distance to the next, a star for part of the end."""
+    return f"{{}}{row}" if row.startswith(("[", "*")) else row
+
+
+def _capital(heading: str) -> str:
+    """A single letter is a symbol, and stays as it is."""
+    return heading[:1].upper() + heading[1:] if len(heading) > 1 else heading
 
 
 def _lines(cells: Sequence[str]) -> list[list[str]]:

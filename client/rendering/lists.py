@@ -142,6 +142,7 @@ def plan_summary(plan: Plan) -> str:
         more = plan.most_seconds is not None and plan.most_seconds > plan.estimated_seconds
         longest = f", up to {duration(plan.most_seconds)} with second rounds" if more else ""
         lines.append(f"about {duration(plan.estimated_seconds)} on the workers now connected{longest}")
+    lines += (f"note: {note}" for note in plan.notes)
     return "\n".join(lines)
 
 

@@ -84,7 +84,10 @@ class EmbeddingStageView:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingView:
-    """An embedding and how far it is; ``checkpoint`` names the file with its coordinates."""
+    """An embedding and how far it is; ``checkpoint`` names the file with its coordinates.
+
+    ``class_names`` are by label, empty where the data set's classes have none.
+    """
 
     id: UUID
     variants: tuple[str, ...]
@@ -98,6 +101,7 @@ class EmbeddingView:
     seconds: float | None
     failure: str | None
     checkpoint: str | None
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from service.domain.space import PARAMETERS, Interval, Point, Space
 
 RATES = 16
 STEPS = 100
-"""So many steps a worker takes at each rate, or as many as the training has."""
+"""So many steps a worker is told to take at each rate; it takes no more than the training has."""
 REACH = 1000.0
 """How far below the best rate the search still looks."""
 LEAST = 2.0

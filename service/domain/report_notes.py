@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
+from service.domain import frozen_features
 from service.domain.comparisons import RULES, WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
@@ -30,6 +31,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     yield from _costs(spec, report)
     yield from _shared(searches)
     yield from _hand_picked(report)
+    yield from frozen_features.measured(report)
     for search in searches:
         yield from _infeasible(search, spec)
         yield from _dead(search)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from service.domain import frozen_features
 from service.domain.experiment import ExperimentSpec
 from service.domain.layers import Shape
 from service.domain.notation import write
@@ -35,7 +36,7 @@ class PlannedSearchView:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """Dry run of a submission; second rounds are in ``most_seconds`` alone."""
+    """Dry run of a submission; second rounds are in ``most_seconds`` alone, ``notes`` are sentences for people."""
 
     name: str
     variants: tuple[str, ...]
@@ -50,6 +51,7 @@ class PlanView:
     range_tests: int
     confirmations: int
     most_seconds: float | None
+    notes: tuple[str, ...]
 
 
 def view_plan(
@@ -95,6 +97,7 @@ def view_plan(
         range_tests=plan.range_tests,
         confirmations=plan.confirmations,
         most_seconds=most_seconds,
+        notes=tuple(frozen_features.planned(spec, plan)),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from service.domain.experiment import Dataset, ExperimentSpec, Recipe, Split
 from service.domain.layers import Stage
 from service.domain.plan import PlannedSearch
-from service.domain.range_test import learning_rates, middle
+from service.domain.range_test import STEPS, learning_rates, middle
 from service.domain.space import Point, Space
 from service.domain.states import Pruner
 
@@ -60,6 +60,7 @@ class TaskWork:
     segments: tuple[int, ...] = ()
     pruned: bool = False
     learning_rates: tuple[float, ...] = ()
+    rate_steps: int = STEPS
     embedding: "EmbeddingUse | None" = None
 
 

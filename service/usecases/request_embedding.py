@@ -107,4 +107,5 @@ def _view(row: EmbeddingRow, ends: Sequence[PlannedVariant]) -> EmbeddingView:
         seconds=outcome.get("total_seconds"),
         failure=row.failure,
         checkpoint=outcome.get("checkpoint"),
+        class_names=tuple(outcome.get("class_names", ())),
     )

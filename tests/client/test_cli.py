@@ -266,6 +266,36 @@ def test_reports_are_printed_or_written(cli: Cli, server: FakeServer, tmp_path: 
         assert target.read_text() == printed.stdout
 
 
+@pytest.mark.parametrize(
+    ("table", "start"),
+    [
+        (None, "phase,epochs,architecture,"),
+        ("variants", "phase,epochs,architecture,"),
+        ("stages", "phase,label,"),
+        ("differences", "phase,comparison,first,second,"),
+    ],
+)
+def test_of_a_reports_tables_csv_holds_the_one_that_is_named(
+    cli: Cli, server: FakeServer, table: str | None, start: str
+) -> None:
+    server.on(ONE + "/report", report())
+
+    printed = cli("report", str(EXPERIMENT), "--format", "csv", *(("--table", table) if table else ()))
+
+    assert printed.exit_code == 0, printed.stderr
+    assert printed.stdout.startswith(start)
+
+
+def test_a_table_that_there_is_not_is_wrong_usage(cli: Cli, server: FakeServer) -> None:
+    unknown = cli("report", str(EXPERIMENT), "--format", "csv", "--table", "trials")
+    other = cli("report", str(EXPERIMENT), "--format", "md", "--table", "stages")
+
+    assert (unknown.exit_code, other.exit_code) == (ExitCode.USAGE, ExitCode.USAGE)
+    assert "'trials' is not one of 'variants', 'stages', 'differences'" in unknown.stderr
+    assert other.stderr == "error: --table stages belongs to --format csv; md holds all tables\n"
+    assert server.calls == []
+
+
 def test_a_report_for_people_says_where_to_look_next(cli: Cli, server: FakeServer) -> None:
     server.on(ONE + "/report", report())
 

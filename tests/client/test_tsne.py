@@ -59,7 +59,51 @@ def test_a_variant_becomes_two_pictures_and_a_table(cli: Cli, asked: FakeServer,
     assert "CNN 6 partial: t-SNE of 40 test images" in drawn
     rows = list(csv.DictReader(files[".csv"].read_text().splitlines()))
     assert len(rows) == 2 * 40
-    assert rows[41] == {"stage": "2", "layers": "Conv-3-1", "image": "1", "class": "1", "x": "1.0", "y": "1.0"}
+    assert rows[41] == {
+        "stage": "2",
+        "layers": "Conv-3-1",
+        "image": "1",
+        "class": "1",
+        "x": "1.0",
+        "y": "1.0",
+        "class_name": "",
+    }
+
+
+def test_the_legend_names_the_classes_that_have_names(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:
+    names = ["airplane", "_auto <b>$x$", "=bird", *map(str, range(3, 9)), "a name that nobody would read in full"]
+    asked.on(f"GET {PATH}/embeddings/{ID}", embedding(class_names=names))
+
+    result = cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "-o", str(tmp_path))
+
+    assert result.exit_code == 0, result.stderr
+    drawn = (tmp_path / "tsne-cnn-6-partial.svg").read_text()
+    for legend in (">0 airplane<", ">1 _auto &lt;b&gt;$x$<", ">2 =bird<", ">9 a name that nobody woul…<"):
+        assert legend in drawn
+    rows = list(csv.DictReader((tmp_path / "tsne-cnn-6-partial.csv").read_text().splitlines()))
+    assert (rows[0]["class"], rows[0]["class_name"], rows[2]["class_name"]) == ("0", "airplane", "'=bird")
+
+
+def test_classes_without_names_are_numbers(cli: Cli, tmp_path: Path) -> None:
+    assert cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "-o", str(tmp_path)).exit_code == 0
+
+    assert ">9<" in (tmp_path / "tsne-cnn-6-partial.svg").read_text()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("classes", "named"), [(100, True), (101, False)])
+def test_a_legend_has_room_for_a_hundred_classes(
+    cli: Cli, asked: FakeServer, tmp_path: Path, classes: int, named: bool
+) -> None:
+    labels = [number % classes for number in range(2 * classes)]
+    names = [f"sweet pepper number {label}" for label in range(classes)]
+    asked.on(f"GET {PATH}/embeddings/{ID}", embedding(points=len(labels), labels=labels, class_names=names))
+
+    # A figure that is too small for its legend is a warning of the library.
+    assert cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", "-o", str(tmp_path)).exit_code == 0
+
+    drawn = (tmp_path / "tsne-cnn-6-partial.svg").read_text()
+    assert (">99 sweet pepper number 99<" in drawn) is named
 
 
 def test_waiting_is_told_and_ends_with_the_embedding(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_stage_after_stage_to_the_test_set(executor: TorchExecutor, lease: Lease
 
 
 def test_a_range_test_brings_back_a_loss_for_each_rate(executor: TorchExecutor, lease: Leases) -> None:
-    finished = executor(lease("range-test", learning_rates=[1e-5, 1e-2, 1e6, 1e7]), Control())
+    finished = executor(lease("range-test", learning_rates=[1e-5, 1e-2, 1e6, 1e7], rate_steps=100), Control())
 
     outcome = finished.outcome
     assert isinstance(outcome, RangeOutcome)
@@ -203,7 +203,7 @@ def test_a_stopped_range_test_leaves_no_snapshot(home: Path, executor: TorchExec
             self.command("pause")
             super().advance(fraction)
 
-    task = lease("range-test", learning_rates=[1e-3, 1e-2], epochs=1_000)
+    task = lease("range-test", learning_rates=[1e-3, 1e-2], rate_steps=100, epochs=1_000)
 
     with pytest.raises(Stopped):
         executor(task, Interrupted())
@@ -220,6 +220,7 @@ def test_an_embedding_brings_back_its_points_as_a_file(executor: TorchExecutor, 
     outcome = finished.outcome
     assert isinstance(outcome, EmbeddingOutcome)
     assert (outcome.points, outcome.perplexity, outcome.checkpoint) == (60, 5.0, None)
+    assert outcome.class_names == [], "digits are digits"
     assert [(stage.dimensions, stage.components) for stage in outcome.stages] == [(128, 50)]
     assert finished.checkpoint is not None
     assert {name: tuple(value.shape) for name, value in load(finished.checkpoint).items()} == {
@@ -352,6 +353,7 @@ def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Le
         (lease(hyperparameters=None), "the task has no hyperparameters"),
         (lease("evaluate"), "the task has no checkpoint"),
         (lease("range-test"), "the task has no learning rates"),
+        (lease("range-test", learning_rates=[1e-3]), "the task has no steps for each learning rate"),
         (lease("embed"), "the task has no embedding"),
         (lease("embed", embedding={"points": 100, "perplexity": 50}), "the task has no checkpoint"),
     ):

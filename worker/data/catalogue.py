@@ -8,7 +8,10 @@ Layout = Literal["digits", "idx", "parquet"]
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One built-in data set. ``files`` are the known SHA-256 by file name, ``digest`` their content."""
+    """One built-in data set. ``files`` are the known SHA-256 by file name, ``digest`` their content.
+
+    ``class_names`` is empty where the classes are digits.
+    """
 
     name: str
     layout: Layout
@@ -21,6 +24,7 @@ class CatalogueEntry:
     folders: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     digest: str | None = None
+    class_names: tuple[str, ...] = ()
 
 
 IDX_FILES = {
@@ -30,6 +34,22 @@ IDX_FILES = {
     ("test", "labels"): "t10k-labels-idx1-ubyte",
 }
 PARQUET_FILES = {"train": "train-00000-of-00001.parquet", "test": "test-00000-of-00001.parquet"}
+FASHION_CLASSES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR100_CLASSES = (
+    "apple", "aquarium fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle", "bowl", "boy",
+    "bridge", "bus", "butterfly", "camel", "can", "castle", "caterpillar", "cattle", "chair", "chimpanzee", "clock",
+    "cloud", "cockroach", "couch", "crab", "crocodile", "cup", "dinosaur", "dolphin", "elephant", "flatfish", "forest",
+    "fox", "girl", "hamster", "house", "kangaroo", "keyboard", "lamp", "lawn mower", "leopard", "lion", "lizard",
+    "lobster", "man", "maple tree", "motorcycle", "mountain", "mouse", "mushroom", "oak tree", "orange", "orchid",
+    "otter", "palm tree", "pear", "pickup truck", "pine tree", "plain", "plate", "poppy", "porcupine", "possum",
+    "rabbit", "raccoon", "ray", "road", "rocket", "rose", "sea", "seal", "shark", "shrew", "skunk", "skyscraper",
+    "snail", "snake", "spider", "squirrel", "streetcar", "sunflower", "sweet pepper", "table", "tank", "telephone",
+    "television", "tiger", "tractor", "train", "trout", "tulip", "turtle", "wardrobe", "whale", "willow tree", "wolf",
+    "woman", "worm",
+)  # fmt: skip
 
 CATALOGUE = {
     entry.name: entry
@@ -69,6 +89,7 @@ CATALOGUE = {
                 "t10k-labels-idx1-ubyte.gz": "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
             },
             digest="fd8125baabf6093cc1ed2349286ac3e40088ffbe4753bb3cd8c8cb25918c293e",
+            class_names=FASHION_CLASSES,
         ),
         CatalogueEntry(
             name="cifar10",
@@ -83,6 +104,7 @@ CATALOGUE = {
                 "test-00000-of-00001.parquet": "e973ede959167e250263d25d0ade628bf2a82b38412608b15f796ad9fa4f66d6",
             },
             digest="82aed8e4c48f40611fbd615c51f6addc80512c40d87d92f060492cf90b46a5f2",
+            class_names=CIFAR10_CLASSES,
         ),
         CatalogueEntry(
             name="cifar100",
@@ -93,6 +115,7 @@ CATALOGUE = {
             test=10_000,
             repository="uoft-cs/cifar100",
             label_column="fine_label",
+            class_names=CIFAR100_CLASSES,
         ),
     )
 }

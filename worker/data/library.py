@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from worker.data.catalogue import CATALOGUE, CatalogueEntry
@@ -48,7 +49,9 @@ def open_dataset(name: str, home: Path, datasets_dir: Path | None, digest: str |
             f"{name} is here with the content {manifest.info.digest[:12]}, wanted is {digest[:12]}; "
             "submit again, or bring back the files it was submitted with"
         )
-    return load(home, manifest)
+    dataset = load(home, manifest)
+    entry = CATALOGUE.get(name)
+    return dataset if entry is None else replace(dataset, class_names=entry.class_names)
 
 
 def register(name: str, path: Path, home: Path) -> DatasetInfo:

@@ -45,11 +45,15 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set open for reading; ``images`` is a memory map of shape (N, H, W, C)."""
+    """A data set open for reading; ``images`` is a memory map of shape (N, H, W, C).
+
+    ``class_names`` are by label, or empty where nobody named the classes.
+    """
 
     info: DatasetInfo
     images: Images
     labels: Labels
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -200,7 +204,7 @@ def load(home: Path, manifest: Manifest) -> Dataset:
     count = info.train + info.test
     if images.shape != (count, height, width, channels) or images.dtype != np.uint8 or labels.shape != (count,):
         raise DataError(f"{info.name} is damaged (shape {images.shape}); delete {arrays.parent} and start again")
-    return Dataset(info, images, labels)
+    return Dataset(info, images, labels, manifest.class_names)
 
 
 def check_decoded(name: str, decoded: Decoded) -> None:

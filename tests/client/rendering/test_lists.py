@@ -44,6 +44,10 @@ def test_a_plan_without_surprises_counts_only_what_there_is() -> None:
     assert time == "about 1 min 23 s on the workers now connected"
 
 
+def test_a_plan_ends_with_its_notes() -> None:
+    assert plan_summary(plan(notes=["limits.memory is small."])).splitlines()[-1] == "note: limits.memory is small."
+
+
 def test_a_search_shows_how_many_trials_are_certain() -> None:
     tree = plan_tree(plan(searches=[planned("A", trials=50, least_trials=1), planned("B", least_trials=11)]))
 

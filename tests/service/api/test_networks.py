@@ -130,6 +130,8 @@ def test_an_embedding_is_made_once_and_shows_its_coordinates(bench: Bench) -> No
     ]  # fmt: skip
     assert found["stages"][1]["coordinates"][2] == [2.0, -2.0]
     assert (found["labels"][:3], found["images"][:3]) == ([0, 1, 2], [0, 3, 6])
+    assert found["class_names"] == ["zero", "one"]
+    assert other["class_names"] == []
     listed = bench.admin.get(f"{bench.path}/embeddings").json()
     assert [item["state"] for item in listed] == ["finished", "waiting"]
     assert listed[0]["stages"][0]["coordinates"] == []
@@ -176,6 +178,7 @@ def embedded(bench: Bench) -> dict[str, Any]:
     return {
         "result": {
             "outcome": "embedded", "checkpoint": sha256, "points": 100, "perplexity": 20, "total_seconds": 2.5,
+            "class_names": ["zero", "one"],
             "stages": [{"dimensions": size, "components": 50, "seconds": 1.0} for size in (256, 64)],
         }
     }  # fmt: skip

@@ -7,7 +7,6 @@ import pytest
 from service.domain.layers import Conv, Pool, Stage
 from service.domain.range_test import RATES, STEPS, bounded, images, learning_rates, middle
 from service.domain.space import DEFAULT_SPACE, Interval, Point, Space
-from worker import range_test
 
 SPACE = Space(Interval(1e-5, 10.0), Interval(1e-6, 1e-2))
 RATES_OF = learning_rates(SPACE)
@@ -19,8 +18,7 @@ def losses(*, diverges_from: int, best: int) -> list[float | None]:
     return [None if number >= diverges_from else 1.0 + abs(number - best) for number in range(RATES)]
 
 
-def test_its_size_is_what_workers_make_of_it() -> None:
-    assert range_test.STEPS == STEPS
+def test_its_size_is_what_workers_are_told() -> None:
     assert images(50, 49_000, 1) == RATES * STEPS * 50
     # A training of fewer steps is not made longer.
     assert images(50, 1_000, 2) == RATES * 2_000

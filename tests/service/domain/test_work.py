@@ -49,6 +49,7 @@ def test_a_range_test_carries_its_rates_and_one_regularization(understand: Under
 
     sent = tasks.TaskWork.model_validate(work, from_attributes=True)
     assert (sent.learning_rates[0], sent.learning_rates[-1], len(sent.learning_rates)) == (1e-4, 0.2, 16)
+    assert sent.rate_steps == 100
     assert sent.hyperparameters is not None
     assert sent.hyperparameters.regularization == pytest.approx((1e-6 * 0.1) ** 0.5)
     assert sent.seed == 3

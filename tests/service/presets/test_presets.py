@@ -12,7 +12,7 @@ from service.domain.notation import write
 from service.domain.plan import Plan, PlannedSearch, plan_experiment
 from service.domain.published import NETWORKS, published
 from service.domain.space import EXPONENTIAL_SPACE, Point
-from service.domain.states import BudgetRule, Learning, Sampler
+from service.domain.states import BudgetRule, Learning, Pruner, Sampler
 from service.domain.submission import build_spec
 from service.presets import list_presets
 from worker.stages import stage_of
@@ -46,7 +46,7 @@ def test_the_presets_are_listed_with_a_line_on_each() -> None:
     listed = list_presets()
 
     assert [preset.name for preset in listed] == [
-        "demo", "memory-limit", "paper", "paper-cnn-1", "table-1", "viable", "viable-fair"
+        "demo", "memory-limit", "paper", "paper-cnn-1", "table-1", "thorough", "viable", "viable-fair"
     ]  # fmt: skip
     assert all(20 < len(preset.summary) < 120 for preset in listed)
 
@@ -59,6 +59,8 @@ def test_the_presets_are_listed_with_a_line_on_each() -> None:
         ("paper", 3 * 12, 12 * (11 + 6 + 6), 0, 3 * 8),
         ("paper-cnn-1", 1, 1, 4, 5),
         ("table-1", 12, 12 * 11, 0, 8),
+        # Second rounds are among the trials: they may come.
+        ("thorough", 5, 5 * (20 + 10), 5 * 2, 5 * 3),
         # CNN 1 total is also that of CNN 2, and the first stage of CNN 6 and 8.
         ("viable", 18, 18 * 11, 18 * 4, 14 * 5),
         # Five searches for Partial, and for each network five of Total, of which one may spend seconds.
@@ -115,6 +117,17 @@ def test_viable_is_both_learnings_of_every_network_with_nothing_picked_by_hand()
     assert (spec.phases, spec.seeds) == ((Phase(1, 11),), (0, 1, 2, 3, 4))
     assert (spec.search.sampler, spec.search.enqueue) == (Sampler.AUTO, ())
     assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("he", True)
+
+
+def test_thorough_leaves_no_safeguard_of_the_search_out() -> None:
+    spec = load("thorough")
+    plan = plan_experiment(spec)
+
+    assert labels(spec) == ["CNN 1 total", "CNN 6 total", "CNN 6 partial", "CNN 8 total", "CNN 8 partial"]
+    assert (spec.search.pruner, spec.search.range_test) == (Pruner.MEDIAN, True)
+    assert (spec.search.second_round, spec.search.confirm_seeds) == (10, 2)
+    # Confirmations are made again after a second round.
+    assert (plan.least_trials, plan.range_tests, plan.confirmations) == (5 * 20, 5, 5 * 2 * 2 * 2)
 
 
 def test_viable_fair_gives_total_every_budget_and_takes_over_what_viable_has_trained() -> None:

@@ -4,6 +4,7 @@ import os
 import struct
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -46,6 +47,26 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         table = pa.table({"img": images, "fine_label": list(range(count)), "coarse_label": [0] * count})
         pq.write_table(table, parquet / f"{split}-00000-of-00001.parquet")
     return tmp_path / "datasets"
+
+
+def test_class_names_of_built_in_data_sets_are_as_many_as_their_classes() -> None:
+    for entry in CATALOGUE.values():
+        assert len(set(entry.class_names)) in (0, entry.classes)
+    assert CATALOGUE["cifar10"].class_names[3] == "cat"
+    assert list(CATALOGUE["cifar100"].class_names) == sorted(CATALOGUE["cifar100"].class_names)
+
+
+def test_a_data_set_knows_the_names_of_its_classes(
+    home: Path, sources: Path, image_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register("flowers", image_folder("flowers", {"rose": 3, "tulip": 3}), home)
+    assert open_dataset("flowers", home, None).class_names == ("rose", "tulip")
+    assert open_dataset("digits", home, None).class_names == ()
+    assert open_dataset(SMALL_IDX.name, home, sources).class_names == ()
+    # What was decoded before its names were known is not decoded again for them.
+    named = replace(SMALL_IDX, class_names=tuple("abcdefghij"))
+    monkeypatch.setitem(CATALOGUE, SMALL_IDX.name, named)
+    assert open_dataset(SMALL_IDX.name, home, sources).class_names == named.class_names
 
 
 def test_digits_are_always_there_and_always_the_same(home: Path) -> None:

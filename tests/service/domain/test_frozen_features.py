@@ -1,0 +1,76 @@
+"""Frozen features that are larger than limits.memory are no surprise."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.domain.experiment import ExperimentSpec
+from service.domain.frozen_features import planned
+from service.domain.plan import plan_experiment
+from tests.service.domain.reports import Facts, Understand, facts, tell, training
+
+MIB = 2**20
+NETWORK = {"A": ["Conv-3-8", "Conv-3-16 Pool-2", "Conv-3-8"]}
+
+
+def kept(searches: Facts, *sizes: int) -> Facts:
+    """The searches with so many bytes resident."""
+    return {
+        key: replace(search, incumbent=replace(training(0.5), resident_bytes=size))
+        for (key, search), size in zip(searches.items(), sizes, strict=True)
+    }
+
+
+@pytest.fixture
+def spec(understand: Understand) -> ExperimentSpec:
+    """Searches: A total, and A's three stages."""
+    return understand(architectures=NETWORK, limits={"memory": "40MiB"})
+
+
+def test_a_plan_says_what_the_largest_features_take(spec: ExperimentSpec) -> None:
+    plan = plan_experiment(spec)
+
+    # 50,000 images of 8 x 32 x 32 before the second stage; of 16 x 16 x 16 before the third.
+    (note,) = planned(spec, plan)
+    assert note == (
+        "limits.memory, 40.0 MiB, bounds what a training takes. Frozen features are kept apart from that, in memory or "
+        "on disk, and take up to 1,562.5 MiB for A partial; `training.features: recomputed` does without them, for "
+        "more time."
+    )
+    half = replace(spec, recipe=replace(spec.recipe, precision="bfloat16"))
+    assert " 781.2 MiB for A partial" in next(planned(half, plan))
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {},
+        {"limits": {"memory": "2GiB"}},
+        {"limits": {"memory": "40MiB"}, "training": {"features": "recomputed"}},
+        {"limits": {"memory": "40MiB"}, "variants": [{"architecture": "A", "learning": "total"}]},
+    ],
+)
+def test_a_plan_says_nothing_where_there_is_no_surprise(understand: Understand, wishes: dict[str, object]) -> None:
+    spec = understand(architectures=NETWORK, **wishes)
+
+    assert list(planned(spec, plan_experiment(spec))) == []
+
+
+def test_a_report_says_what_stood_in_memory_beside_the_images(spec: ExperimentSpec) -> None:
+    searches = facts(plan_experiment(spec), [0.5] * 4)
+
+    def told(*sizes: int) -> list[str]:
+        return [note for note in tell(spec, kept(searches, *sizes)).notes if "limits.memory" in note]
+
+    images = 146 * MIB
+    assert told(images, images, images + 30 * MIB, images + 39 * MIB) == []
+    (note,) = told(images, images, images + 41 * MIB, images + 30 * MIB)
+    assert note.startswith("limits.memory, 40.0 MiB, bounds what a training takes. Frozen features stood in memory")
+    assert "took 41.0 MiB for A partial; " in note
+
+
+def test_without_a_limit_a_report_says_nothing(understand: Understand) -> None:
+    spec = understand(architectures=NETWORK)
+    searches = kept(facts(plan_experiment(spec), [0.5] * 4), *[MIB, MIB, 2**40, 2**40])
+
+    assert not any("limits.memory" in note for note in tell(spec, searches).notes)
