@@ -3,6 +3,7 @@ DATASET ?= digits
 KEEP ?=
 PIP_ARGS ?=
 PYTEST_ARGS ?=
+JOBS ?= 2
 BIN := .venv/bin
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
 
@@ -33,8 +34,8 @@ format: install ## what ruff can mend by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint ## lint, then all tests (PYTEST_ARGS="-k plan" for some)
-	$(BIN)/pytest $(PYTEST_ARGS)
+test: lint ## lint, then all tests (PYTEST_ARGS="-k plan" for some, JOBS=1 for one after the other)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 
 chaos: install ## what kills processes and damages connections, in minutes (part of make test)
 	$(BIN)/pytest -m chaos $(PYTEST_ARGS)
