@@ -2,7 +2,7 @@
 
 L1: 200 workers that beat every 10 s, report every 2 s and together claim 10 tasks a second. L3: pages and a suggestion
 of a search with 10,000 trials. L4: eight uploads of 200 MB at once. L5: 100 followers of an experiment, and SIGTERM.
-S11: 50 workers as in L1, beside 1,000 connections that are silent or drip and come back whenever they are ended.
+S11: 50 workers as in L1, beside 1,000 connections that are silent or drip, and come back when they are ended.
 Latencies count from the moment a call was due, so that a server that falls behind shows it.
 """
 
@@ -31,6 +31,7 @@ from bench.server import Server, digits, serving, submission
 MB = 1_000_000
 SENDERS = 32
 S11_WORKERS = 50
+DRIP_SECONDS = 5.0
 NAMES = ("L1", "L3", "L4", "L5", "S11")
 CHUNK = 1 << 20
 
@@ -139,7 +140,11 @@ def many_workers(name: str, workers: int, seconds: float, idlers: int = 0) -> No
     """L1, and beside ``idlers`` S11."""
     share = idlers // 4
     manners = {SILENT: idlers - 3 * share, SLOW_HEAD: share, SLOW_BODY: share, TOKENLESS: share}
-    with serving() as server, server.client() as admin, Crowd(server.port, manners, again=True) as crowd:
+    with (
+        serving() as server,
+        server.client() as admin,
+        Crowd(server.port, manners, drip_seconds=DRIP_SECONDS, again=True) as crowd,
+    ):
         calls = Calls(server, "worker")
         fleet = Fleet(calls, workers)
         fleet.register()
