@@ -1,7 +1,8 @@
-"""Claim: 200 workers, 10,000 trials, eight large uploads and 100 readers leave the server quick and small.
+"""Claim: 200 workers, 10,000 trials, eight uploads, 100 readers and 1,000 idlers leave the server quick and small.
 
 L1: 200 workers that beat every 10 s, report every 2 s and together claim 10 tasks a second. L3: pages and a suggestion
 of a search with 10,000 trials. L4: eight uploads of 200 MB at once. L5: 100 followers of an experiment, and SIGTERM.
+S11: 50 workers as in L1, beside 1,000 connections that are silent or drip, and come back when they are ended.
 Latencies count from the moment a call was due, so that a server that falls behind shows it.
 """
 
@@ -23,11 +24,15 @@ from uuid import uuid4
 import httpx
 import psycopg2
 
+from bench.crowd import SILENT, SLOW_BODY, SLOW_HEAD, TOKENLESS, Crowd
 from bench.machine import describe
 from bench.server import Server, digits, serving, submission
 
 MB = 1_000_000
 SENDERS = 32
+S11_WORKERS = 50
+DRIP_SECONDS = 5.0
+NAMES = ("L1", "L3", "L4", "L5", "S11")
 CHUNK = 1 << 20
 
 
@@ -131,9 +136,15 @@ class Fleet:
                 yield moment, lambda at, w=worker, r=kind == "report": self.beat(w, at, reports=r)  # type: ignore[misc]
 
 
-def many_workers(workers: int, seconds: float) -> None:
-    """L1."""
-    with serving() as server, server.client() as admin:
+def many_workers(name: str, workers: int, seconds: float, idlers: int = 0) -> None:
+    """L1, and beside ``idlers`` S11."""
+    share = idlers // 4
+    manners = {SILENT: idlers - 3 * share, SLOW_HEAD: share, SLOW_BODY: share, TOKENLESS: share}
+    with (
+        serving() as server,
+        server.client() as admin,
+        Crowd(server.port, manners, drip_seconds=DRIP_SECONDS, again=True) as crowd,
+    ):
         calls = Calls(server, "worker")
         fleet = Fleet(calls, workers)
         fleet.register()
@@ -146,7 +157,9 @@ def many_workers(workers: int, seconds: float) -> None:
                 time.sleep(max(0.0, due - time.perf_counter()))
                 pool.submit(act, due)
         drift = server.resident() / before - 1
-        print(f"L1: {workers} workers for {seconds:g} s\n")
+        print(f"{name}: {workers} workers for {seconds:g} s\n")
+        if idlers:
+            print(f"beside {idlers} slow connections, of which the server has ended {crowd.ended}\n")
         print("| call | number | p50 | p95 | p99 |\n|---|---:|---:|---:|---:|")
         print("\n".join(calls.row(kind) for kind in ("heartbeat", "report", "claim", "result")))
         print(
@@ -322,21 +335,23 @@ def _outcome(digest: str) -> dict[str, Any]:
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(prog="python -m bench load")
-    parser.add_argument("names", nargs="*", choices=["L1", "L3", "L4", "L5"], default=["L1", "L3", "L4", "L5"])
+    parser.add_argument("names", nargs="*", choices=NAMES, default=NAMES)
     parser.add_argument("--workers", type=int, default=200, help="L1")
-    parser.add_argument("--seconds", type=float, default=600, help="L1 and L5")
+    parser.add_argument("--seconds", type=float, help="L1 and L5 (600), S11 (60)")
     parser.add_argument("--trials", type=int, default=10_000, help="L3")
     parser.add_argument("--asks", type=int, default=20, help="L3")
     parser.add_argument("--uploads", type=int, default=8, help="L4")
     parser.add_argument("--megabytes", type=int, default=200, help="L4, each")
     parser.add_argument("--followers", type=int, default=100, help="L5")
+    parser.add_argument("--idlers", type=int, default=1_000, help="S11")
     options = parser.parse_args()
     print(f"{describe('fastapi', 'uvicorn', 'sqlalchemy', 'optuna')}\n")
     measures: dict[str, Callable[[], None]] = {
-        "L1": lambda: many_workers(options.workers, options.seconds),
+        "L1": lambda: many_workers("L1", options.workers, options.seconds or 600),
         "L3": lambda: many_trials(options.trials, options.asks),
         "L4": lambda: large_uploads(options.uploads, options.megabytes),
-        "L5": lambda: many_followers(options.followers, options.seconds),
+        "L5": lambda: many_followers(options.followers, options.seconds or 600),
+        "S11": lambda: many_workers("S11", S11_WORKERS, options.seconds or 60, options.idlers),
     }
     for name in options.names:
         measures[name]()

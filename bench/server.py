@@ -35,6 +35,10 @@ class Server:
     def database_url(self) -> str:
         return EmbeddedPostgres(self.home).url
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def client(self, scope: str = "admin") -> httpx.Client:
         """Calls with the token of a scope, admin or worker."""
         token = read_token(self.home / f"{scope}-token")

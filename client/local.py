@@ -229,7 +229,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _reachable_host(host: str) -> str:
-    if host in ("0.0.0.0", "::"):  # noqa: S104
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 

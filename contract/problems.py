@@ -10,6 +10,7 @@ ProblemType = Literal[
     "invalid-submission",  # 422: the submission contradicts itself or the data set; faults say where and what to do
     "invalid-request",  # 422: the request does not have the published form
     "malformed-body",  # 400: not JSON or YAML at all
+    "request-timeout",  # 408: the body came too slowly; send it again
     "body-too-large",  # 413
     "unsupported-media-type",  # 415: a body of another media type, character set or content encoding
     "range-not-satisfiable",  # 416

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -16,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from service.api.bell import Bell
+from service.api.patience import PatientConfig, WaitingRoom
 from service.app import StartError, create_app
 from service.logging import configure_logging
 from service.settings import Settings, SettingsError
@@ -23,14 +25,16 @@ from service.settings import Settings, SettingsError
 GRACE_SECONDS = 10
 _USAGE = 2
 _HEADER_BYTES = 16 * 1024
+_FILES = 10_000
+_UNREAD_SECONDS = 60
 
 
 class Server(uvicorn.Server):
     """Uvicorn that says where it serves, and lets streams end themselves as soon as it is asked to stop."""
 
-    def __init__(self, config: uvicorn.Config, bell: Bell, url: str, home: Path) -> None:
+    def __init__(self, config: PatientConfig, bell: Bell, url: str, home: Path) -> None:
         super().__init__(config)
-        self._bell, self._url, self._home = bell, url, home
+        self._room, self._bell, self._url, self._home = config.room, bell, url, home
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Announce the address once requests are answered, to people and to clients on this machine."""
@@ -38,6 +42,11 @@ class Server(uvicorn.Server):
         if self.started:
             (self._home / "connection.json").write_text(json.dumps({"url": self._url, "pid": os.getpid()}) + "\n")
             print(f"stagetune serves {self._url}", flush=True)  # noqa: T201
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: end connections that have waited too long."""
+        self._room.sweep()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Ask to stop; the second Ctrl-C does not wait for requests."""
@@ -73,9 +82,10 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
         except (ssl.SSLError, OSError) as error:
             return _fail(f"STAGETUNE_TLS_CERTIFICATE and STAGETUNE_TLS_KEY cannot be used: {error}", _USAGE)
     app = create_app(settings)
-    config = uvicorn.Config(
+    config = PatientConfig(
         app,
-        http="h11",
+        # Half of the files are for connections that ask nothing; the database, artifacts and requests need theirs.
+        WaitingRoom(settings.head_seconds, most=_files() // 2),
         ws="none",
         lifespan="on",
         log_config=None,
@@ -104,11 +114,24 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
 def _listen(host: str, port: int) -> socket.socket:
     """The socket to serve on, taken before anything else is started."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=512)
+    listening = socket.create_server((host, port), family=family, backlog=512)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: one that takes nothing of its answer for so long is ended by the system.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * _UNREAD_SECONDS)
+    return listening
+
+
+def _files() -> int:
+    """How many files the process may have open, after asking for as many as it may ask for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return most if soft == resource.RLIM_INFINITY else max(soft, most)
 
 
 def _url(scheme: str, host: str, port: int) -> str:
-    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
     return f"{scheme}://{name}:{port}"
 
 

@@ -35,6 +35,7 @@ from service.api.guard import Guard
 from service.api.health import installed_version
 from service.api.limits import Limits
 from service.api.openapi import describe
+from service.api.patience import BodyPatience
 from service.api.refusals import Refusals
 from service.api.services import Services
 from service.artifacts import open_store
@@ -66,9 +67,10 @@ class Application(FastAPI):
     """FastAPI with our guard outside of everything, so that no answer leaves without having passed it."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """FastAPI's own stack behind the guard."""
+        """FastAPI's own stack behind the guard and the limit on slow bodies."""
         settings: Settings = self.state.settings
-        return Guard(super().build_middleware_stack(), _hosts(settings), addresses=not is_loopback(settings.host))
+        patient = BodyPatience(super().build_middleware_stack(), settings.body_seconds)
+        return Guard(patient, _hosts(settings), addresses=not is_loopback(settings.host))
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -52,6 +52,8 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="names and addresses, comma separated, under which browsers and workers reach the server"
     )
+    head_seconds: float = Field(20, ge=0.1, le=600, description="a connection may take for the head of a request")
+    body_seconds: float = Field(60, ge=0.1, le=600, description="a body may pause in all, beyond 1,000 bytes a second")
     threads: int = Field(16, ge=2, le=256, description="request threads, and connections of the database pool")
 
     admin_token_file: Path = Field(Path(), description="default: home/admin-token")

@@ -33,8 +33,9 @@ from contract.tasks import (
 
 log = logging.getLogger(__name__)
 
-# A server that is down, restarting, busy or full; anything else it says is an answer, not an outage.
-_OUTAGE_STATUSES = frozenset({429, 500, 502, 503, 504, 507})
+# A server that is down, restarting, busy or full, or a connection too slow for it; anything else is an answer, not an
+# outage.
+_OUTAGE_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 507})
 _CHUNK = 1 << 20
 # A connection damages a download now and then; one that is never whole is damaged at the server.
 _DOWNLOADS = 3

@@ -116,4 +116,4 @@ def register(app: typer.Typer) -> None:
 def _become(command: list[str], environment: dict[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(command[0], command, environment)  # noqa: S606
+    os.execve(command[0], command, environment)  # noqa: S606 - a list of ours, and no shell

@@ -93,7 +93,7 @@ async def upload_artifact(
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
         206: {
-            "description": "The part that `Range` asks for, where artifacts are kept in a folder",
+            "description": "The part that `Range` asks for",
             "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
         },
         **responses("not-found", "artifact-damaged", "range-not-satisfiable", "storage-unavailable"),
@@ -105,14 +105,21 @@ def download_artifact(sha256: str, request: Request, services: Served) -> Respon
     They are checked before the first of them is sent.
     """
     stored = require_artifact(services.store, services.artifacts, sha256)
-    _check_range(request.headers.get("range"), stored.size)
+    part = _part(request.headers.get("range"), stored.size)
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, immutable, max-age=31536000"}
     media_type, name = "application/octet-stream", f"{sha256}.safetensors"
     path = services.artifacts.place.path(sha256)
     if path is not None:
         return FileResponse(path, media_type=media_type, filename=name, headers=headers)
-    headers |= {"Content-Length": str(stored.size), "Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(services.artifacts.read(sha256), media_type=media_type, headers=headers)
+    if request.headers.get("if-range", headers["ETag"]) != headers["ETag"]:
+        part = None
+    length = stored.size if part is None else len(part)
+    headers |= {"Content-Length": str(length), "Content-Disposition": f'attachment; filename="{name}"'}
+    headers["Accept-Ranges"] = "bytes"
+    if part is not None:
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{stored.size}"
+    content = services.artifacts.read(sha256, part)
+    return StreamingResponse(content, 200 if part is None else 206, media_type=media_type, headers=headers)
 
 
 @router.head(
@@ -129,10 +136,13 @@ def find_artifact(sha256: str, services: Served) -> Response:
     )
 
 
-def _check_range(text: str | None, size: int) -> None:
-    """Refuse what the file's answer would refuse in words of its own, and more than one part. No range is none."""
+def _part(text: str | None, size: int) -> range | None:
+    """The bytes that a Range header asks for; None without one.
+
+    Refuses what the file's answer would refuse in words of its own, and more than one part.
+    """
     if text is None:
-        return
+        return None
     found = _RANGE.fullmatch(text)
     first, last = (found[1], found[2]) if found else ("", "")
     start = int(first) if first else size - min(int(last or 0), size)
@@ -140,6 +150,7 @@ def _check_range(text: str | None, size: int) -> None:
         raise RangeNotSatisfiable(
             f"Range is to name one part of these {size} bytes: bytes=0-99, bytes=100- or bytes=-100"
         )
+    return range(start, min(int(last) + 1, size) if first and last else size)
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

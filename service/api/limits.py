@@ -12,7 +12,7 @@ from uuid import UUID
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from service.domain.access import Identity, Scope
 from service.domain.errors import TooManyRequests
@@ -30,7 +30,7 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._window = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._window = MovingWindowRateLimiter(MemoryStorage())
         self._lock = threading.Lock()
         self._valid: OrderedDict[str, None] = OrderedDict()
         self._slots: OrderedDict[UUID, tuple[float, int]] = OrderedDict()

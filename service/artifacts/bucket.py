@@ -16,6 +16,7 @@ from service.artifacts.place import FoundFile, StoredFile
 from service.domain.errors import NotFound, StorageUnavailable
 
 if TYPE_CHECKING:
+    from obstore import GetOptions
     from obstore.store import S3Store
 
 _CHUNK = 8 * 1024**2
@@ -52,13 +53,14 @@ class Bucket:
                 return None
         return StoredFile(sha256, meta["size"], f"{meta['e_tag']}-{meta['last_modified'].timestamp()}")
 
-    def read(self, sha256: str) -> Iterator[bytes]:
-        """The bytes in pieces of some megabytes. Raises NotFound."""
+    def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
+        """The bytes in pieces of some megabytes, or those of a part, which alone travel. Raises NotFound."""
         import obstore
 
+        options: GetOptions = {} if part is None else {"range": (part.start, part.stop)}
         with self._translated():
             try:
-                for chunk in obstore.get(self._store, _key(sha256)).stream(min_chunk_size=_CHUNK):
+                for chunk in obstore.get(self._store, _key(sha256), options=options).stream(min_chunk_size=_CHUNK):
                     yield bytes(chunk)
             except FileNotFoundError:
                 raise NotFound("there is no artifact of this name") from None

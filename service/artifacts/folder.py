@@ -41,11 +41,14 @@ class Folder:
             return None
         return StoredFile(sha256, status.st_size, f"{status.st_ino}-{status.st_mtime_ns}")
 
-    def read(self, sha256: str) -> Iterator[bytes]:
-        """The bytes in pieces of a megabyte. Raises NotFound."""
+    def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
+        """The bytes in pieces of a megabyte, or those of a part. Raises NotFound."""
         try:
             with self._target(sha256).open("rb") as file:
-                while chunk := file.read(_CHUNK):
+                left = None if part is None else len(part)
+                file.seek(0 if part is None else part.start)
+                while chunk := file.read(_CHUNK if left is None else min(_CHUNK, left)):
+                    left = None if left is None else left - len(chunk)
                     yield chunk
         except FileNotFoundError:
             raise NotFound("there is no artifact of this name") from None

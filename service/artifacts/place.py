@@ -36,8 +36,8 @@ class Place(Protocol):
     def find(self, sha256: str) -> StoredFile | None:
         """What is there under a name. Raises StorageUnavailable."""
 
-    def read(self, sha256: str) -> Iterator[bytes]:
-        """The bytes in pieces. Raises NotFound or StorageUnavailable."""
+    def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
+        """The bytes in pieces, or those of a part. Raises NotFound or StorageUnavailable."""
 
     def path(self, sha256: str) -> Path | None:
         """The file on this machine, in a place that has files."""

@@ -128,9 +128,9 @@ class ArtifactStore:
         except ArtifactDamaged:
             return None
 
-    def read(self, sha256: str) -> Iterator[bytes]:
-        """The bytes in pieces. Raises not-found or storage-unavailable."""
-        return self.place.read(check_name(sha256))
+    def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
+        """The bytes in pieces, or those of a part. Raises not-found or storage-unavailable."""
+        return self.place.read(check_name(sha256), part)
 
     def remove(self, sha256: str) -> None:
         """Remove the bytes; whoever calls this knows that nothing names them."""

@@ -1,5 +1,6 @@
 """What is shipped: the wheel, its dependencies, the compose file."""
 
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -15,6 +16,12 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+# The last version with a hole, and what it let in.
+HOLES = {
+    "starlette": "1.0.0",  # CVE-2026-48710: a malformed Host led past authorisation by path
+    "h11": "0.15.0",  # CVE-2025-43859: bodies in chunks that a proxy reads otherwise
+    "torch": "2.9.1",  # CVE-2026-24747: code in a pickled checkpoint; ours are never pickled
+}
 SECRET = re.compile(r"PASSWORD|TOKEN|SECRET|_KEY")
 
 
@@ -60,15 +67,52 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) 
 
 def test_every_dependency_is_pinned_to_a_version_its_range_takes() -> None:
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
-    pins = dict(line.split("==") for line in lines)
     assert lines == sorted(lines, key=lambda line: line.split("==")[0])
-    extras = PROJECT["optional-dependencies"]
-    for text in PROJECT["dependencies"] + extras["export"] + extras["dev"]:
-        wanted = Requirement(text)
-        if wanted.name == PROJECT["name"]:
-            # One extra that takes another one in.
+    pinned = pins()
+    for wanted in requirements():
+        assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)]), str(wanted)
+
+
+def test_what_they_need_in_turn_is_pinned_and_installed_so() -> None:
+    pinned, seen = pins(), set[tuple[str, frozenset[str]]]()
+    waiting = [(wanted, "stagetune") for wanted in requirements()]
+    while waiting:
+        wanted, by = waiting.pop()
+        name, extras = canonicalize_name(wanted.name), frozenset(wanted.extras)
+        if (name, extras) in seen:
             continue
-        assert wanted.specifier.contains(pins[canonicalize_name(wanted.name)]), text
+        seen.add((name, extras))
+        if name not in pinned:
+            assert by == "torch", f"{wanted} of {by}: what only a torch for GPUs brings is its own to choose"
+            continue
+        assert importlib.metadata.version(name).partition("+")[0] == pinned[name], name
+        asked = map(Requirement, importlib.metadata.requires(name) or [])
+        waiting += [(each, name) for each in asked if applies(each, extras)]
+    assert len(seen) > len(requirements())
+
+
+def applies(wanted: Requirement, extras: frozenset[str]) -> bool:
+    """Whether a requirement is one on this machine, of a package that is installed with some extras."""
+    return wanted.marker is None or any(wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras))
+
+
+@pytest.mark.parametrize(("name", "version"), HOLES.items())
+def test_no_version_with_a_known_hole_is_taken(name: str, version: str) -> None:
+    [wanted] = [wanted for wanted in requirements() if canonicalize_name(wanted.name) == name]
+    assert not wanted.specifier.contains(version)
+
+
+def pins() -> dict[str, str]:
+    """Exact versions by name."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def requirements() -> list[Requirement]:
+    """What the project and its extras ask for; an extra that takes another one in asks for nothing itself."""
+    texts = [*PROJECT["dependencies"], *(text for extra in PROJECT["optional-dependencies"].values() for text in extra)]
+    return [wanted for wanted in map(Requirement, texts) if wanted.name != PROJECT["name"]]
 
 
 class TestCompose:

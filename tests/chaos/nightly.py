@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from typing import Any
 from bench.machine import describe
 from service.postgres import EmbeddedPostgres
 from service.storage.migrations import upgrade
-from tests.chaos import cases, lease_machine
+from tests.chaos import cases, lease_machine, resume
+from tests.e2e.conftest import Stack
 
 STATE = Path("chaos-nightly.jsonl")
 GAMES, STEPS = 2_000, 60
-NAMES = ("R4", *cases.CASES)
+KILLS = 20
+NAMES = ("R4", "R6", *cases.CASES)
 AFTER = {
     "recovery": "the end of an outage, to the first request that succeeds",
     "reclaimed": "a worker's kill, to the next attempt at its task",
@@ -76,9 +79,9 @@ def table(state: Path) -> str:
         ]  # fmt: skip
         lines.append(f"| {figures['case']} | {' | '.join(cells)} |")
     lines += ["", "| | after | times | p50 | p99 | longest |", "|---|---|---:|---:|---:|---:|"]
-    for figures in sorted((each for each in documents if "trials" in each), key=lambda each: int(each["case"][1:])):
+    for figures in sorted(documents, key=lambda each: int(each["case"][1:])):
         for key, after in AFTER.items():
-            if spread := figures[key]:
+            if spread := figures.get(key):
                 cells = [f"{spread[name]:.2f} s" for name in ("p50", "p99", "max")]
                 lines.append(f"| {figures['case']} | {after} | {spread['count']} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *sorted({figures["machine"] for figures in documents})]) + "\n"
@@ -88,7 +91,7 @@ def _run(name: str, size: str, seed: int, state: Path) -> bool:
     """Run one case and keep its figures; whether it passed."""
     sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {name} begins\n")
     try:
-        figures = _lease_machine(size) if name == "R4" else cases.run(name, size, seed).document()
+        figures = _figures(name, size, seed)
     except Exception:
         sys.stderr.write(f"{name} failed:\n{traceback.format_exc()}\n")
         return False
@@ -103,16 +106,38 @@ def _run(name: str, size: str, seed: int, state: Path) -> bool:
     return True
 
 
+def _figures(name: str, size: str, seed: int) -> dict[str, Any]:
+    if name in cases.CASES:
+        return cases.run(name, size, seed).document()
+    began = time.monotonic()
+    figures = _lease_machine(size) if name == "R4" else _resume(size, seed)
+    return {"case": name, "size": size, "seconds": round(time.monotonic() - began, 1)} | figures
+
+
 def _lease_machine(size: str) -> dict[str, Any]:
     games, steps = (GAMES, STEPS) if size == "nightly" else (25, 30)
-    began = time.monotonic()
+    with _database() as (home, url):
+        return lease_machine.run(url, home, games, steps, shrink=True)
+
+
+def _resume(size: str, seed: int) -> dict[str, Any]:
+    with _database() as (home, url):
+        stack = Stack(home, url)
+        try:
+            return {"seed": seed} | resume.run(stack, url, home, KILLS if size == "nightly" else 3, seed).document()
+        finally:
+            stack.stop()
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Path, str]]:
+    """A home, and the URL of a migrated database on an embedded server in it."""
     with tempfile.TemporaryDirectory(prefix="stagetune-chaos-", dir="/tmp") as folder:
         home = Path(folder)
         home.chmod(0o711)
         with EmbeddedPostgres(home, fsync=False) as server:
             upgrade(server.url)
-            figures = lease_machine.run(server.url, home, games, steps, shrink=True)
-    return {"case": "R4", "size": size, "seconds": round(time.monotonic() - began, 1)} | figures
+            yield home, server.url
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     home = tmp_path_factory.mktemp("home")
     made: list[Server] = []
 
-    def make(database_url: str, **settings: str) -> Server:
+    def make(database_url: str, **settings: Any) -> Server:
         server = Server(home, database_url, **settings)
         made.append(server)
         return server

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import time
@@ -36,7 +37,9 @@ def until(reached: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
-def _serve(environment: dict[str, str], log: str) -> None:
+def _serve(environment: dict[str, str], log: str, files: int | None) -> None:
+    if files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     for name in [name for name in os.environ if name.startswith("STAGETUNE_")]:
         del os.environ[name]
     os.environ.update(environment)
@@ -47,9 +50,9 @@ def _serve(environment: dict[str, str], log: str) -> None:
 
 
 class Server:
-    """A server on a port of its own, which it keeps over restarts."""
+    """A server on a port of its own, which it keeps over restarts; ``files`` is how many it may have open."""
 
-    def __init__(self, home: Path, database_url: str, **settings: str) -> None:
+    def __init__(self, home: Path, database_url: str, *, files: int | None = None, **settings: str) -> None:
         self.home, self.port = home, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / f"server-{self.port}.log"
@@ -65,12 +68,15 @@ class Server:
             "STAGETUNE_DASHBOARD": "0",
             **settings,
         }
+        self._files = files
         self._process: Any = None
 
     def launch(self, failpoint: str = "") -> None:
         """Start, without waiting until it answers."""
         testing = {"STAGETUNE_TESTING": "1", "STAGETUNE_FAILPOINT": failpoint} if failpoint else {}
-        self._process = _FORKS.Process(target=_serve, args=(self._settings | testing, str(self.log)), daemon=True)
+        self._process = _FORKS.Process(
+            target=_serve, args=(self._settings | testing, str(self.log), self._files), daemon=True
+        )
         self._process.start()
 
     def start(self, failpoint: str = "") -> "Server":

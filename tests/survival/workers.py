@@ -1,8 +1,12 @@
-"""The real agent in a process of its own, with work that needs no torch: it lasts until the test says so."""
+"""The real agent in a process of its own, with work that needs no torch: it lasts until the test says so.
+
+``python -m tests.survival.workers SERVER TOKEN NAME FOLDER LOG`` is one whose process is not forked.
+"""
 
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -45,7 +49,7 @@ def _labour(url: str, token: str, name: str, gate: Gate, log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     stamina.instrumentation.set_on_retry_hooks([])
 
@@ -103,3 +107,8 @@ class Labourer:
 
     def said(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
+
+
+if __name__ == "__main__":
+    _server, _token, _name, _folder, _log = sys.argv[1:]
+    _labour(_server, _token, _name, Gate(Path(_folder)), _log)

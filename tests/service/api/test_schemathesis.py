@@ -1,6 +1,6 @@
 """Schemathesis over our OpenAPI with every check, against a server on a socket.
 
-``STAGETUNE_FUZZ_EXAMPLES`` raises the number of examples an operation; from 100 on, nothing is left out.
+``STAGETUNE_FUZZ_EXAMPLES`` raises the number of examples an operation; from 100 on, nothing is abridged.
 """
 
 import os
@@ -40,13 +40,17 @@ PURGE = """
 include-operation-id = "purge"
 parameters."path.experiment" = "00000000-0000-4000-8000-000000000000"
 """
-# In CI plans, which read the same documents as experiments, and one document after another that differs in one key:
-# tests/service/api/test_bad_input.py has those.
-LEFT_OUT = "^/v1/plans$"
+# In CI one document after another that differs in one key: tests/service/api/test_bad_input.py has those. Submissions
+# are by far the largest documents to make up, and plans read the same ones: half of the examples are enough.
 BRIEF = """
 [[operations]]
 include-operation-id = "submit"
 phases.coverage.enabled = false
+
+[[operations]]
+include-operation-id = "plan"
+phases.coverage.enabled = false
+phases.fuzzing.generation.max-examples = 5
 """
 
 
@@ -80,7 +84,7 @@ def test_what_openapi_says_is_what_the_server_does(
         "--warnings", "off",
     ]  # fmt: skip
     if EXAMPLES < NIGHTLY:
-        command += ["--exclude-path-regex", LEFT_OUT, "--seed", "1", "--no-shrink"]
+        command += ["--seed", "1", "--no-shrink"]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
 
     said = re.sub(r"stagetune_\w+?_[\w-]{20,}", "<token>", ran.stdout + ran.stderr)

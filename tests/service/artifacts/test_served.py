@@ -29,11 +29,49 @@ def test_a_checkpoint_goes_into_the_bucket_and_comes_out(database_url: str, buck
             assert got.content == data
             assert got.headers["Content-Disposition"].startswith("attachment")
             assert got.headers["ETag"] == f'"{sha256}"'
+            assert_parts(client, path, headers, data)
             assert client.head(path, headers=headers).headers["Content-Length"] == str(len(data))
             assert client.get("/readyz").json()["checks"]["artifacts"] == "ok"
             Bucket(bucket_url).remove(sha256)
             assert client.get(path, headers=headers).json()["type"] == "/problems/artifact-damaged"
     assert list((tmp_path / "artifacts" / "tmp").iterdir()) == []
+
+
+def assert_parts(client: httpx.Client, path: str, headers: dict[str, str], data: bytes) -> None:
+    """Over HTTP the parts of an artifact are those of a file."""
+    size = len(data)
+
+    def ask(part: str, **more: str) -> httpx.Response:
+        return client.get(path, headers=headers | {"Range": part} | more)
+
+    for asked, first, last in (
+        ("bytes=0-0", 0, 0), ("bytes=3-9", 3, 9), ("bytes=5-", 5, size - 1), ("bytes=-4", size - 4, size - 1),
+        ("bytes=1-999999", 1, size - 1), ("bytes=-999999", 0, size - 1), (f"bytes={size - 1}-", size - 1, size - 1),
+    ):  # fmt: skip
+        got = ask(asked)
+        assert (got.status_code, got.content) == (206, data[first : last + 1]), asked
+        assert got.headers["Content-Range"] == f"bytes {first}-{last}/{size}"
+        assert got.headers["Content-Length"] == str(last - first + 1)
+        assert got.headers["ETag"] == client.head(path, headers=headers).headers["ETag"]
+    for asked in (f"bytes={size}-", "bytes=-0", "bytes=5-4", "bytes=0-1,3-4", "bytes=-", "lines=0-1"):
+        got = ask(asked)
+        assert (got.status_code, got.json()["type"]) == (416, "/problems/range-not-satisfiable"), asked
+    etag = client.head(path, headers=headers).headers["ETag"]
+    assert ask("bytes=3-9", **{"If-Range": etag}).status_code == 206
+    whole = ask("bytes=3-9", **{"If-Range": '"another"'})
+    assert (whole.status_code, whole.content) == (200, data)
+
+
+def test_a_folder_and_a_bucket_give_the_same_parts(database_url: str, tmp_path: Path) -> None:
+    settings = Settings.load(home=tmp_path, database_url=database_url, threads=4, dashboard=False)
+    sha256, data = checkpoint(1)
+    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+        headers, worker_headers = (
+            {"Authorization": f"Bearer {file.read_text().strip()}"}
+            for file in (settings.admin_token_file, settings.worker_token_file)
+        )
+        client.put(f"/v1/worker/artifacts/{sha256}", content=data, headers=worker_headers).raise_for_status()
+        assert_parts(client, f"/v1/artifacts/{sha256}", headers, data)
 
 
 def test_a_bucket_that_is_away_is_503_and_not_ready(database_url: str, s3_endpoint: str, tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def test_many_megabytes_come_back_as_they_were(store: ArtifactStore) -> None:
     pieces = list(store.read(name))
     assert b"".join(pieces) == content
     assert max(map(len, pieces)) < len(content)
+    part = range(1_000_001, 9_000_003)
+    assert b"".join(store.read(name, part)) == content[part.start : part.stop]
 
 
 def test_what_was_removed_is_gone_and_may_be_removed_again(store: ArtifactStore) -> None:
