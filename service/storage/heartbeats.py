@@ -2,6 +2,9 @@
 
 from service.storage.engine import Transaction
 
+REAPER = "reaper"
+PLANNER = "planner"
+
 
 def beat(tx: Transaction, name: str) -> float | None:
     """Leave a sign of life; the seconds since the one before, by the database's clock, None at the first."""

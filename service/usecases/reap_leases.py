@@ -14,7 +14,7 @@ def reap_leases(store: Storage, lease_seconds: float, max_strikes: int, outage_s
     lease gets its full time again, and nothing is taken.
     """
     with store.transaction() as tx:
-        silent = heartbeats.beat(tx, "reaper")
+        silent = heartbeats.beat(tx, heartbeats.REAPER)
         if silent is None or silent > outage_seconds:
             tasks.extend_all(tx, lease_seconds)
             return 0
