@@ -182,7 +182,7 @@ class Lease(Lenient):
 class Measurement(Strict):
     """One intermediate measurement; repeated steps overwrite."""
 
-    step: Count = Field(description="optimiser steps done")
+    step: Annotated[int, Field(ge=0, le=2**31 - 1, description="optimiser steps done"), WHOLE]
     epoch: NonNegativeFloat = Field(description="epochs done, fractions included")
     validation_accuracy: Fraction
     loss: NonNegativeFloat | None = None

@@ -19,7 +19,7 @@ from service.tuning.suggest import blind
 from service.usecases.advance_experiment import advance_experiment
 from service.usecases.collect_artifacts import collect_artifacts
 from service.usecases.drop_studies import drop_studies
-from service.usecases.project_studies import project_studies
+from service.usecases.project_studies import Setbacks, project_studies
 from service.usecases.reap_leases import reap_leases
 from service.usecases.suggest_trials import suggest_trials
 
@@ -100,6 +100,7 @@ class Background:
         self._store, self._suggest, self._projection = store, suggest, projection
         self._files, self._settings, self._changed = files, settings, changed
         self._beaten = -BEAT_SECONDS
+        self._setbacks = Setbacks()
         self._planner = Loop("planner", self.plan, settings.planner_seconds)
         self._reaper = Loop("reaper", self.reap, settings.reaper_seconds)
         self._collector = Loop("collector", self.collect, settings.collector_seconds)
@@ -168,7 +169,7 @@ class Background:
             self._projection.sync(study)
             self._beat()
 
-        project_studies(self._store, show)
+        project_studies(self._store, show, self._setbacks)
 
     def _beat(self) -> None:
         """Tell /readyz that the planner gets on: after every pass, and during those that take long."""

@@ -125,15 +125,16 @@ def finish(
     )
 
 
-def unprojected(tx: Transaction, limit: int) -> list[UUID]:
-    """Searches that Optuna's tables do not show, or a trial of theirs not in its present state."""
+def unprojected(tx: Transaction, limit: int, but: Collection[UUID] = ()) -> list[UUID]:
+    """Searches that Optuna's tables do not show, or a trial of theirs not in its present state; without some."""
     return list(
         tx.execute(
             """
-            SELECT search_id FROM trial WHERE projected IS DISTINCT FROM state
-            UNION SELECT id FROM search WHERE NOT projected LIMIT :limit
+            SELECT search_id FROM trial
+            WHERE projected IS DISTINCT FROM state AND search_id <> ALL(CAST(:but AS uuid[]))
+            UNION SELECT id FROM search WHERE NOT projected AND id <> ALL(CAST(:but AS uuid[])) LIMIT :limit
             """,
-            {"limit": limit},
+            {"limit": limit, "but": list(but)},
         ).scalars()
     )
 

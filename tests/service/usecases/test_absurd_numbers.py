@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from service.domain.states import ExperimentState
 from service.storage import costs
+from service.tuning.projection import StudyProjection
+from service.usecases.project_studies import Setbacks, project_studies
 from service.usecases.record_result import record_result
 from tests.service.lab import Lab
 
@@ -23,3 +27,31 @@ def test_seconds_beyond_all_bounds_cost_no_search_its_suggestions(lab: Lab) -> N
     with lab.store.reading() as tx:
         searches = [row.id for row in lab.rows("SELECT id FROM search")]
         assert sorted(len(tried) for tried in costs.tried(tx, searches).values()) == [3, 5]
+
+
+def test_a_study_that_optuna_cannot_take_keeps_no_other_from_it(
+    lab: Lab, database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step as an earlier version took them from workers: Optuna counts to 2**31 - 1."""
+    monkeypatch.setattr("service.usecases.project_studies.BATCH", 1)
+    worker, projection, setbacks = lab.worker(slots=8), StudyProjection(database_url), Setbacks()
+    lab.submit(phases=[{"epochs": 1, "trials": 1}])
+    lab.plan()
+    lease = lab.take(worker)
+    curve = [{"step": 2**31, "epoch": 1.0, "validation_accuracy": 0.5, "loss": None}]
+    record_result(lab.store, lease.task, lease.attempt, lab.outcome(lease) | {"curve": curve})
+    sound = lab.submit(phases=[{"epochs": 2, "trials": 1}])
+    lab.drive(sound, worker)
+
+    passes = 20
+    shown = sum(project_studies(lab.store, projection.sync, setbacks) for _ in range(passes))
+
+    assert shown == 1
+    assert lab.value("SELECT count(*) FROM trial WHERE projected IS DISTINCT FROM state") == 1
+    # Each failure is one line, and it is tried more and more seldom.
+    refused = [record for record in caplog.records if "cannot be shown" in record.message]
+    assert 2 <= len(refused) <= 5
+    assert all(record.exc_info is None and "\n" not in record.message for record in refused)
+    lab.run("DELETE FROM report WHERE step > 1000")
+    assert sum(project_studies(lab.store, projection.sync, setbacks) for _ in range(passes)) == 1
+    projection.close()
