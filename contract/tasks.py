@@ -25,7 +25,7 @@ from contract.submission import Head, Objective, Point
 TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
 Command = Literal["continue", "prune", "pause", "cancel", "drain"]
 FailureReason = Literal[
-    "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit"
+    "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit", "outage"
 ]
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Notes = Annotated[dict[Name, Note], Field(max_length=100)]

@@ -184,8 +184,9 @@ class Background:
             if not alone:
                 return
             settings = self._settings
-            # The shortest outage in which a lease may run out because nobody could renew it; late turns are none.
-            outage = max(settings.lease_seconds - settings.heartbeat_seconds, 3 * settings.reaper_seconds)
+            # The shortest outage for which a lease may run out, in it or before the first beat after it, with a beat
+            # to spare; late turns are none.
+            outage = max(settings.lease_seconds - 3 * settings.heartbeat_seconds, 3 * settings.reaper_seconds)
             if reap_leases(self._store, settings.lease_seconds, settings.max_strikes, outage):
                 self._planner.wake()
                 self._changed()

@@ -26,10 +26,8 @@ from tests.chaos.proxy import HEALTHY, FaultProxy
 from tests.e2e.conftest import Stack, _free_port
 from tests.invariants import rows
 
-LEASE_SECONDS = 3.0
 WORKERS = 8
 SETTINGS = {
-    "STAGETUNE_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
     "STAGETUNE_THREADS": "8",
     # A search has to end with every one of its trials complete: kills are bad luck here, and never poison.
     "STAGETUNE_MAX_STRIKES": "20",
@@ -84,7 +82,9 @@ class ChaosStack(Stack):
     ``servers`` share database and home. With ``through_proxy`` they reach PostgreSQL through ``database_proxy``.
     """
 
-    def __init__(self, home: Path, seed: int, *, servers: int = 1, through_proxy: bool = False) -> None:
+    def __init__(
+        self, home: Path, seed: int, *, servers: int = 1, through_proxy: bool = False, lease_seconds: float
+    ) -> None:
         self.chance = random.Random(seed)
         self.database = EmbeddedPostgres(home, fsync=False)
         self.database_url = self.database.start()
@@ -98,7 +98,7 @@ class ChaosStack(Stack):
                 f"port={port}", f"port={self.database_proxy.port}"
             )
             url += "&sslmode=disable&gssencmode=disable"
-        super().__init__(home, url, **SETTINGS)
+        super().__init__(home, url, **SETTINGS, STAGETUNE_LEASE_SECONDS=f"{lease_seconds:g}")
         self.ports = [self.port]
         for _ in range(servers - 1):
             self.ports.append(_free_port())
