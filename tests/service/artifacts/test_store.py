@@ -198,6 +198,8 @@ def test_only_abandoned_uploads_are_swept_away(folder_store: ArtifactStore) -> N
     for path in (old, new):
         path.write_bytes(b"x")
     os.utime(old, (0, 0))
+    # Listed, and not there any more: another server on this folder has ended an upload.
+    old.with_name("gone").symlink_to("nowhere")
     folder_store.discard_abandoned()
     assert not old.exists()
     assert new.exists()
