@@ -2,13 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
-from typing import Annotated
+from collections.abc import AsyncIterator, Iterator
+from typing import IO, Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, StreamingResponse
+from starlette.responses import StreamingResponse
 
 from contract.tasks import StoredArtifact
 from service.api.auth import WORKER, WORKER_OR_READ, GuardedRoute
@@ -26,6 +26,7 @@ router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["artifacts"])
 # The store has a limit of its own, from the settings; the application's limit for documents does not apply here.
 _NO_LIMIT = 2**62
 _CHUNK = 1024**2
+_MEDIA_TYPE = "application/octet-stream"
 _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 
@@ -105,14 +106,25 @@ def download_artifact(sha256: str, request: Request, services: Served) -> Respon
     They are checked before the first of them is sent.
     """
     stored = require_artifact(services.store, services.artifacts, sha256)
-    _check_range(request.headers.get("range"), stored.size)
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": "private, immutable, max-age=31536000"}
-    media_type, name = "application/octet-stream", f"{sha256}.safetensors"
-    path = services.artifacts.place.path(sha256)
-    if path is not None:
-        return FileResponse(path, media_type=media_type, filename=name, headers=headers)
-    headers |= {"Content-Length": str(stored.size), "Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(services.artifacts.read(sha256), media_type=media_type, headers=headers)
+    tag, wanted = f'"{sha256}"', _range(request.headers.get("range"), stored.size)
+    headers = {
+        "ETag": tag,
+        "Cache-Control": "private, immutable, max-age=31536000",
+        "Content-Disposition": f'attachment; filename="{sha256}.safetensors"',
+    }
+    # Open before the answer begins: a collection at this moment is told, or takes away nothing but the name.
+    file = services.artifacts.place.open(sha256)
+    if file is None:
+        headers["Content-Length"] = str(stored.size)
+        return StreamingResponse(services.artifacts.read(sha256), media_type=_MEDIA_TYPE, headers=headers)
+    headers["Accept-Ranges"] = "bytes"
+    part = wanted if request.headers.get("if-range", tag) == tag else None
+    first, end = part or (0, stored.size)
+    headers["Content-Length"] = str(end - first)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {first}-{end - 1}/{stored.size}"
+    status = 200 if part is None else 206
+    return StreamingResponse(_bytes(file, first, end), status, headers, _MEDIA_TYPE)
 
 
 @router.head(
@@ -129,10 +141,10 @@ def find_artifact(sha256: str, services: Served) -> Response:
     )
 
 
-def _check_range(text: str | None, size: int) -> None:
-    """Refuse what the file's answer would refuse in words of its own, and more than one part. No range is none."""
+def _range(text: str | None, size: int) -> tuple[int, int] | None:
+    """The first byte of the one part asked for, and the one after its last; None for everything."""
     if text is None:
-        return
+        return None
     found = _RANGE.fullmatch(text)
     first, last = (found[1], found[2]) if found else ("", "")
     start = int(first) if first else size - min(int(last or 0), size)
@@ -140,6 +152,15 @@ def _check_range(text: str | None, size: int) -> None:
         raise RangeNotSatisfiable(
             f"Range is to name one part of these {size} bytes: bytes=0-99, bytes=100- or bytes=-100"
         )
+    return start, min(int(last) + 1, size) if first and last else size
+
+
+def _bytes(file: IO[bytes], first: int, end: int) -> Iterator[bytes]:
+    with file:
+        file.seek(first)
+        while first < end and (chunk := file.read(min(_CHUNK, end - first))):
+            first += len(chunk)
+            yield chunk
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:

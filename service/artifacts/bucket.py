@@ -63,6 +63,9 @@ class Bucket:
             except FileNotFoundError:
                 raise NotFound("there is no artifact of this name") from None
 
+    def open(self, sha256: str) -> None:
+        """A bucket has no files."""
+
     def path(self, sha256: str) -> None:
         """A bucket has no files."""
 

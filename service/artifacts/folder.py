@@ -6,10 +6,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from service.artifacts.place import FoundFile, StoredFile
-from service.artifacts.trouble import refuses_files, storage_errors
+from service.artifacts.trouble import reading_errors, refuses_files, storage_errors
 from service.domain.errors import NotFound
+from service.durable import sync_folder
 
 MIN_FREE_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
@@ -29,24 +31,32 @@ class Folder:
             target = self._target(sha256)
             with file.open("rb") as content:
                 os.fsync(content.fileno())
-            target.parent.mkdir(mode=0o700, exist_ok=True)
+            if not target.parent.exists():
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self.root)
             file.replace(target)
-            _sync(target.parent)
+            sync_folder(target.parent)
 
     def find(self, sha256: str) -> StoredFile | None:
         """What is there under a name."""
         try:
-            status = self._target(sha256).stat()
+            with reading_errors():
+                status = self._target(sha256).stat()
         except FileNotFoundError:
             return None
         return StoredFile(sha256, status.st_size, f"{status.st_ino}-{status.st_mtime_ns}")
 
     def read(self, sha256: str) -> Iterator[bytes]:
         """The bytes in pieces of a megabyte. Raises NotFound."""
+        with reading_errors(), self.open(sha256) as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    def open(self, sha256: str) -> IO[bytes]:
+        """The file, open: its bytes stay there until it is closed. Raises NotFound or StorageUnavailable."""
         try:
-            with self._target(sha256).open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    yield chunk
+            with reading_errors():
+                return self._target(sha256).open("rb")
         except FileNotFoundError:
             raise NotFound("there is no artifact of this name") from None
 
@@ -56,7 +66,8 @@ class Folder:
 
     def remove(self, sha256: str) -> None:
         """Remove what is there; who reads it at this moment reads it to its end."""
-        self._target(sha256).unlink(missing_ok=True)
+        with reading_errors():
+            self._target(sha256).unlink(missing_ok=True)
 
     def listing(self) -> Iterator[FoundFile]:
         """Everything that is there; files of other names are none of ours."""
@@ -80,12 +91,3 @@ class Folder:
 
     def _target(self, sha256: str) -> Path:
         return self.root / sha256[:2] / sha256
-
-
-def _sync(directory: Path) -> None:
-    """Make a rename in this directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

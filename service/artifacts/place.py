@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,12 @@ class Place(Protocol):
 
     def read(self, sha256: str) -> Iterator[bytes]:
         """The bytes in pieces. Raises NotFound or StorageUnavailable."""
+
+    def open(self, sha256: str) -> IO[bytes] | None:
+        """The file, open, in a place that has files: its bytes stay there until it is closed.
+
+        Raises NotFound or StorageUnavailable.
+        """
 
     def path(self, sha256: str) -> Path | None:
         """The file on this machine, in a place that has files."""
