@@ -53,5 +53,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 PositiveInt = Annotated[int, Field(ge=1, le=2**31 - 1), WHOLE]
 Count = Annotated[int, Field(ge=0, le=2**53), WHOLE]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False), REAL]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False), REAL]
+# As large as a float32 gets, and no sum of such numbers overflows; thirty years are longer than anything takes.
+NonNegativeFloat = Annotated[float, Field(ge=0, le=1e40, allow_inf_nan=False), REAL]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), REAL]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), REAL]

@@ -17,6 +17,7 @@ from contract.base import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    Seconds,
     Strict,
 )
 from contract.submission import Head, Objective, Point
@@ -24,7 +25,7 @@ from contract.submission import Head, Objective, Point
 TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
 Command = Literal["continue", "prune", "pause", "cancel", "drain"]
 FailureReason = Literal[
-    "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit"
+    "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit", "outage"
 ]
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Notes = Annotated[dict[Name, Note], Field(max_length=100)]
@@ -182,7 +183,7 @@ class Lease(Lenient):
 class Measurement(Strict):
     """One intermediate measurement; repeated steps overwrite."""
 
-    step: Count = Field(description="optimiser steps done")
+    step: Annotated[int, Field(ge=0, le=2**31 - 1, description="optimiser steps done"), WHOLE]
     epoch: NonNegativeFloat = Field(description="epochs done, fractions included")
     validation_accuracy: Fraction
     loss: NonNegativeFloat | None = None
@@ -220,10 +221,10 @@ class TrainingOutcome(Strict):
     training_accuracy: Fraction
     checkpoint: Digest | None = Field(None, description="the uploaded stage checkpoint; required when complete")
     epochs: NonNegativeFloat
-    training_seconds: NonNegativeFloat
-    feature_seconds: NonNegativeFloat = Field(description="producing the stage's input features once, charged in full")
-    evaluation_seconds: NonNegativeFloat
-    total_seconds: NonNegativeFloat = Field(description="wall time of the attempt, everything included")
+    training_seconds: Seconds
+    feature_seconds: Seconds = Field(description="producing the stage's input features once, charged in full")
+    evaluation_seconds: Seconds
+    total_seconds: Seconds = Field(description="wall time of the attempt, everything included")
     memory: Memory
     curve: Annotated[list[Measurement], Field(max_length=100_000)] = []
     provenance: Notes = {}
@@ -242,7 +243,7 @@ class EvaluationOutcome(Strict):
     outcome: Literal["evaluated"]
     test_accuracy: Fraction
     images: PositiveInt
-    total_seconds: NonNegativeFloat
+    total_seconds: Seconds
     stages: Annotated[list[StageProbe], Field(max_length=1_000)] = Field([], description="first to last")
     provenance: Notes = {}
 
@@ -252,7 +253,7 @@ class RangeOutcome(Strict):
 
     outcome: Literal["ranged"]
     losses: Annotated[list[NonNegativeFloat | None], Field(min_length=1, max_length=1_000)]
-    total_seconds: NonNegativeFloat
+    total_seconds: Seconds
     provenance: Notes = {}
 
 
@@ -261,7 +262,7 @@ class EmbeddedStage(Strict):
 
     dimensions: PositiveInt = Field(description="of the features")
     components: PositiveInt = Field(description="that PCA kept of them")
-    seconds: NonNegativeFloat
+    seconds: Seconds
 
 
 class EmbeddingOutcome(Strict):
@@ -274,12 +275,12 @@ class EmbeddingOutcome(Strict):
     outcome: Literal["embedded"]
     checkpoint: Digest | None = None
     points: PositiveInt
-    perplexity: PositiveFloat
+    perplexity: Annotated[PositiveFloat, Field(le=1e9)]
     stages: Annotated[list[EmbeddedStage], Field(min_length=1, max_length=1_000)]
     class_names: Annotated[list[Note], Field(max_length=10_000)] = Field(
         [], description="by label; empty where the data set's classes have none"
     )
-    total_seconds: NonNegativeFloat
+    total_seconds: Seconds
     provenance: Notes = {}
 
 
@@ -308,7 +309,7 @@ class TaskFailure(Strict):
     reason: FailureReason
     message: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00]*$")]
     log: Text = ""
-    seconds: NonNegativeFloat = 0.0
+    seconds: Seconds = 0.0
 
 
 class FailureAccepted(Lenient):

@@ -5,6 +5,7 @@ Several servers may share a database: each pass runs under an advisory lock, so 
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,17 +14,19 @@ from service.domain.errors import DatabaseUnavailable, StorageUnavailable
 from service.domain.projection import ProjectedStudy
 from service.domain.space import Suggest
 from service.settings import Settings
-from service.storage import Storage, experiments
+from service.storage import Storage, experiments, heartbeats
 from service.tuning.suggest import blind
 from service.usecases.advance_experiment import advance_experiment
 from service.usecases.collect_artifacts import collect_artifacts
 from service.usecases.drop_studies import drop_studies
-from service.usecases.project_studies import project_studies
+from service.usecases.project_studies import Setbacks, project_studies
 from service.usecases.reap_leases import reap_leases
 from service.usecases.suggest_trials import suggest_trials
 
 logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 5.0
+# Between two beats of a planner that gets on.
+BEAT_SECONDS = 1.0
 JOIN_SECONDS = 10.0
 
 
@@ -96,6 +99,8 @@ class Background:
         """``changed`` is called when there may be new tasks, to wake those who wait for one."""
         self._store, self._suggest, self._projection = store, suggest, projection
         self._files, self._settings, self._changed = files, settings, changed
+        self._beaten = -BEAT_SECONDS
+        self._setbacks = Setbacks()
         self._planner = Loop("planner", self.plan, settings.planner_seconds)
         self._reaper = Loop("reaper", self.reap, settings.reaper_seconds)
         self._collector = Loop("collector", self.collect, settings.collector_seconds)
@@ -115,25 +120,63 @@ class Background:
         self._collector.stop()
 
     def plan(self) -> None:
-        """One pass: move experiments on, ask ahead, show the studies."""
+        """One pass: move experiments on, ask ahead, show the studies.
+
+        A step that fails does not keep those after it from their work; its failure is raised in the end.
+        """
         with self._store.exclusive("planner") as alone:
             if not alone:
                 return
-            with self._store.reading() as tx:
-                running = experiments.running(tx)
-            for experiment in running:
+            failure: Exception | None = None
+            for step in (self._advance, self._suggest_trials, self._drop_studies, self._project_studies):
                 try:
-                    advance_experiment(self._store, experiment)
+                    step()
                 except DatabaseUnavailable:
                     raise
-                except Exception:
-                    # An experiment that cannot go on must not keep the others from it.
-                    logger.exception("experiment %s cannot be moved on", experiment)
-            alive = self._settings.lease_seconds
-            suggest_trials(self._store, self._suggest, blind, alive, self._changed)
+                except Exception as error:
+                    if failure is not None:
+                        logger.error("planner failed as well", exc_info=failure)
+                    failure = error
+            if failure is not None:
+                raise failure
+            self._beat()
+
+    def _advance(self) -> None:
+        with self._store.reading() as tx:
+            running = experiments.running(tx)
+        for experiment in running:
+            try:
+                advance_experiment(self._store, experiment)
+            except DatabaseUnavailable:
+                raise
+            except Exception:
+                # An experiment that cannot go on must not keep the others from it.
+                logger.exception("experiment %s cannot be moved on", experiment)
+
+    def _suggest_trials(self) -> None:
+        def added() -> None:
+            self._beat()
             self._changed()
-            drop_studies(self._store, self._projection.drop)
-            project_studies(self._store, self._projection.sync)
+
+        suggest_trials(self._store, self._suggest, blind, self._settings.lease_seconds, added)
+        self._changed()
+
+    def _drop_studies(self) -> None:
+        drop_studies(self._store, self._projection.drop)
+
+    def _project_studies(self) -> None:
+        def show(study: ProjectedStudy) -> None:
+            self._projection.sync(study)
+            self._beat()
+
+        project_studies(self._store, show, self._setbacks)
+
+    def _beat(self) -> None:
+        """Tell /readyz that the planner gets on: after every pass, and during those that take long."""
+        if time.monotonic() - self._beaten >= BEAT_SECONDS:
+            with self._store.transaction() as tx:
+                heartbeats.beat(tx, heartbeats.PLANNER)
+            self._beaten = time.monotonic()
 
     def reap(self) -> None:
         """One pass over the leases."""
@@ -141,8 +184,9 @@ class Background:
             if not alone:
                 return
             settings = self._settings
-            # The shortest outage in which a lease may run out because nobody could renew it; late turns are none.
-            outage = max(settings.lease_seconds - settings.heartbeat_seconds, 3 * settings.reaper_seconds)
+            # The shortest outage for which a lease may run out, in it or before the first beat after it, with a beat
+            # to spare; late turns are none.
+            outage = max(settings.lease_seconds - 3 * settings.heartbeat_seconds, 3 * settings.reaper_seconds)
             if reap_leases(self._store, settings.lease_seconds, settings.max_strikes, outage):
                 self._planner.wake()
                 self._changed()

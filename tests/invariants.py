@@ -36,9 +36,8 @@ QUERIES = {
     """,
     "I6: a task carries more strikes than it had attempts that were lost or crashed": """
         SELECT t.id FROM stagetune.task t WHERE t.strikes > (
-            SELECT count(*) FROM stagetune.attempt a WHERE a.task_id = t.id AND (
-                a.outcome = 'lost' OR (a.outcome = 'failed' AND a.reason IN ('crashed', 'lost', 'out-of-memory'))
-            )
+            SELECT count(*) FROM stagetune.attempt a WHERE a.task_id = t.id
+            AND a.outcome IN ('lost', 'failed') AND a.reason IN ('crashed', 'lost', 'out-of-memory')
         )
     """,
     "a task was done without exactly one accepted result": """

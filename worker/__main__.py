@@ -14,6 +14,7 @@ import torch
 from contract.tasks import HeldDataset, WorkerRegistration
 from worker.agent import Agent
 from worker.client import ProtocolError, ServerClient, Unreachable
+from worker.control import MachineFailed
 from worker.data.library import available
 from worker.jobs import Places, TorchExecutor
 from worker.snapshots import INTERVAL_SECONDS
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_USAGE
     try:
         agent.run()
-    except Unreachable as error:
+    except (Unreachable, MachineFailed) as error:
         log.error("%s", error)
         return EXIT_TRY_LATER
     except ProtocolError as error:

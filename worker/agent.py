@@ -27,7 +27,7 @@ from contract.tasks import (
     WorkerRegistration,
 )
 from worker.client import LeaseLost, ProtocolError, ServerClient, Unreachable
-from worker.control import Control, Stopped, TaskFailed
+from worker.control import Control, MachineFailed, Stopped, TaskFailed
 from worker.heartbeat import HeartbeatThread
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,10 @@ class Finished:
 
 
 class Executor(Protocol):
-    """Does the work of a lease. Raises Stopped when told to stop and TaskFailed when it cannot be done."""
+    """Does the work of a lease.
+
+    Raises Stopped when told to stop, TaskFailed when it cannot be done, MachineFailed when nothing can be done here.
+    """
 
     def __call__(self, lease: Lease, control: Control, /) -> Finished: ...
 
@@ -103,7 +106,7 @@ class Agent:
         self._interruptible = False
 
     def run(self) -> None:
-        """Work until drained. Raises Unreachable or ProtocolError when there is no going on."""
+        """Work until drained. Raises Unreachable, ProtocolError or MachineFailed when there is no going on."""
         logging.getLogger().addHandler(self._lines)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -182,6 +185,10 @@ class Agent:
             self._stopped(lease, control, stop)
         except TaskFailed as failure:
             self._fail(lease, failure.reason, str(failure), started)
+        except MachineFailed as trouble:
+            # Another worker may do better, and this one would fail at every task.
+            self._fail(lease, "preempted", str(trouble), started)
+            raise
         except Unreachable:
             raise
         except Exception as error:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import random
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ _OUTAGE_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 507})
 _CHUNK = 1 << 20
 # A connection damages a download now and then; one that is never whole is damaged at the server.
 _DOWNLOADS = 3
+_SECONDS = re.compile(r"[0-9]{1,6}")
 _TOKEN = re.compile(r"[!-~]+")
 
 Answer = TypeVar("Answer")
@@ -63,7 +65,11 @@ class Unreachable(Exception):
 
 
 class _Outage(Exception):
-    """One call that met an outage; retried with jitter on a fresh connection."""
+    """One call that met an outage; retried with jitter on a fresh connection, not before ``seconds`` have passed."""
+
+    def __init__(self, reason: str, seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 class ServerClient:
@@ -193,9 +199,16 @@ class ServerClient:
 
     def _retry(self, call: Callable[[], Answer], patience: float) -> Answer:
         """Repeat through outages; ``patience`` 0 means one try."""
+
+        def wait(error: Exception) -> bool | float:
+            if not isinstance(error, _Outage) or not error.seconds:
+                return isinstance(error, _Outage)
+            # Not all at once: the server told others the same.
+            return min(error.seconds + random.uniform(0, 1), patience)  # noqa: S311 - not a secret
+
         try:
             for attempt in stamina.retry_context(
-                on=_Outage,
+                on=wait,
                 attempts=None if patience else 1,
                 timeout=patience or None,
                 wait_initial=0.2,
@@ -210,7 +223,7 @@ class ServerClient:
                         reason = str(error) if isinstance(error, _Outage) else f"{type(error).__name__}: {error}"
                         if patience:
                             log.warning("no contact with %s: %s", self._server, reason)
-                        raise _Outage(reason) from error
+                        raise _Outage(reason, getattr(error, "seconds", 0.0)) from error
         except _Outage as outage:
             raise Unreachable(f"no contact with {self._server}: {outage}") from outage
         raise AssertionError("stamina ends by returning or raising")
@@ -273,10 +286,16 @@ def _read(model: type[Model], answer: httpx.Response) -> Model:
         ) from error
 
 
+def _told_to_wait(answer: httpx.Response) -> float:
+    """The seconds of a Retry-After; 0 without one, or for a date, which no server of ours sends."""
+    told = answer.headers.get("Retry-After", "")
+    return float(told) if _SECONDS.fullmatch(told) else 0.0
+
+
 def _refuse(answer: httpx.Response) -> NoReturn:
     """Raise what a refusal means: an outage to wait out, a lost lease, or a final no."""
     if answer.status_code in _OUTAGE_STATUSES:
-        raise _Outage(f"HTTP {answer.status_code}")
+        raise _Outage(f"HTTP {answer.status_code}", _told_to_wait(answer))
     try:
         problem = Problem.model_validate_json(answer.content)
         code, detail = problem.type.rsplit("/", 1)[-1], problem.detail

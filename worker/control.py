@@ -23,6 +23,10 @@ class TaskFailed(Exception):
         self.reason = reason
 
 
+class MachineFailed(Exception):
+    """This machine can do no task at the moment, whichever it is; the message says why."""
+
+
 class Control:
     """Measurements on their way out, commands on their way in. Thread-safe.
 

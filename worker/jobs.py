@@ -16,11 +16,12 @@ from contract.tasks import Lease, StageShape, TaskWork
 from worker.agent import Finished
 from worker.checkpoints import CheckpointError, CheckpointStore, content_address
 from worker.client import ProtocolError
-from worker.control import Control, Stopped, TaskFailed
-from worker.data.errors import DataError
+from worker.control import Control, MachineFailed, Stopped, TaskFailed
+from worker.data.errors import DataError, NotWritable
 from worker.data.library import open_dataset
 from worker.data.store import Dataset
 from worker.embed import embed_chain
+from worker.files import disk_trouble
 from worker.outcomes import embedding_outcome, evaluation_outcome, measurement, range_outcome, training_outcome
 from worker.probes import probe_chain
 from worker.range_test import try_rates
@@ -86,7 +87,16 @@ class TorchExecutor:
         self._dataset: Dataset | None = None
 
     def __call__(self, lease: Lease, control: Control) -> Finished:
-        """Raises Stopped and TaskFailed, as the agent expects."""
+        """Raises Stopped, TaskFailed and MachineFailed, as the agent expects."""
+        try:
+            return self._execute(lease, control)
+        except (OSError, TaskFailed) as error:
+            trouble = disk_trouble(error)
+            if trouble is None:
+                raise
+            raise MachineFailed(f"the disk of {self._places.home} is in trouble: {trouble}") from error
+
+    def _execute(self, lease: Lease, control: Control) -> Finished:
         started = time.monotonic()
         try:
             finished = self._do(lease, control, started)
@@ -106,6 +116,8 @@ class TorchExecutor:
             raise TaskFailed("out-of-memory", str(error)) from error
         except TimeLimitExceeded as error:
             raise TaskFailed("time-limit", str(error)) from error
+        except NotWritable as error:
+            raise MachineFailed(str(error)) from error
         except DataError as error:
             raise TaskFailed("user-error", str(error)) from error
         except CheckpointError as error:

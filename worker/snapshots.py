@@ -6,6 +6,7 @@ They are at the server as well (``snapshot_uploads``), for every other worker; h
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -27,8 +28,10 @@ class Snapshots:
         directory.mkdir(parents=True, exist_ok=True)
         # Tasks that others finished, or that were cancelled, leave theirs behind.
         for file in directory.iterdir():
-            if time.time() - file.stat().st_mtime > OLDEST_SECONDS:
-                file.unlink(missing_ok=True)
+            # Another worker on this home may take a file away at any moment.
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > OLDEST_SECONDS:
+                    file.unlink()
 
     def get(self, task: UUID) -> bytes | None:
         """The last state of a task's training here."""
@@ -54,8 +57,9 @@ class Snapshots:
             target.unlink(missing_ok=True)
 
     def drop(self, task: UUID) -> None:
-        """Forget a task that needs no next attempt."""
-        self._file(task).unlink(missing_ok=True)
+        """Forget a task that needs no next attempt; what cannot be removed goes when it is old."""
+        with suppress(OSError):
+            self._file(task).unlink(missing_ok=True)
 
     def _file(self, task: UUID) -> Path:
         return self._directory / f"{task}.safetensors"

@@ -16,7 +16,7 @@ from service.artifacts.place import FoundFile, StoredFile
 from service.domain.errors import NotFound, StorageUnavailable
 
 if TYPE_CHECKING:
-    from obstore import GetOptions
+    from obstore import GetOptions, GetResult
     from obstore.store import S3Store
 
 _CHUNK = 8 * 1024**2
@@ -54,16 +54,24 @@ class Bucket:
         return StoredFile(sha256, meta["size"], f"{meta['e_tag']}-{meta['last_modified'].timestamp()}")
 
     def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
-        """The bytes in pieces of some megabytes, or those of a part, which alone travel. Raises NotFound."""
+        """The bytes in pieces of some megabytes, or those of a part, which alone travel.
+
+        Raises NotFound or StorageUnavailable, at once or between two pieces.
+        """
         import obstore
 
         options: GetOptions = {} if part is None else {"range": (part.start, part.stop)}
         with self._translated():
             try:
-                for chunk in obstore.get(self._store, _key(sha256), options=options).stream(min_chunk_size=_CHUNK):
-                    yield bytes(chunk)
+                found = obstore.get(self._store, _key(sha256), options=options)
             except FileNotFoundError:
                 raise NotFound("there is no artifact of this name") from None
+        return self._pieces(found)
+
+    def _pieces(self, found: "GetResult") -> Iterator[bytes]:
+        with self._translated():
+            for chunk in found.stream(min_chunk_size=_CHUNK):
+                yield bytes(chunk)
 
     def path(self, sha256: str) -> None:
         """A bucket has no files."""

@@ -6,10 +6,12 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from service.artifacts.place import FoundFile, StoredFile
-from service.artifacts.trouble import refuses_files, storage_errors
+from service.artifacts.trouble import reading_errors, refuses_files, storage_errors
 from service.domain.errors import NotFound
+from service.durable import sync_folder
 
 MIN_FREE_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
@@ -29,29 +31,32 @@ class Folder:
             target = self._target(sha256)
             with file.open("rb") as content:
                 os.fsync(content.fileno())
-            target.parent.mkdir(mode=0o700, exist_ok=True)
+            if not target.parent.exists():
+                target.parent.mkdir(mode=0o700, exist_ok=True)
+                sync_folder(self.root)
             file.replace(target)
-            _sync(target.parent)
+            sync_folder(target.parent)
 
     def find(self, sha256: str) -> StoredFile | None:
         """What is there under a name."""
         try:
-            status = self._target(sha256).stat()
+            with reading_errors():
+                status = self._target(sha256).stat()
         except FileNotFoundError:
             return None
         return StoredFile(sha256, status.st_size, f"{status.st_ino}-{status.st_mtime_ns}")
 
     def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
-        """The bytes in pieces of a megabyte, or those of a part. Raises NotFound."""
+        """The bytes in pieces of a megabyte, or those of a part. Raises NotFound or StorageUnavailable.
+
+        The file is open from now on: whoever removes it takes nothing but its name away.
+        """
         try:
-            with self._target(sha256).open("rb") as file:
-                left = None if part is None else len(part)
-                file.seek(0 if part is None else part.start)
-                while chunk := file.read(_CHUNK if left is None else min(_CHUNK, left)):
-                    left = None if left is None else left - len(chunk)
-                    yield chunk
+            with reading_errors():
+                file = self._target(sha256).open("rb")
         except FileNotFoundError:
             raise NotFound("there is no artifact of this name") from None
+        return _pieces(file, part)
 
     def path(self, sha256: str) -> Path:
         """The file itself."""
@@ -59,7 +64,8 @@ class Folder:
 
     def remove(self, sha256: str) -> None:
         """Remove what is there; who reads it at this moment reads it to its end."""
-        self._target(sha256).unlink(missing_ok=True)
+        with reading_errors():
+            self._target(sha256).unlink(missing_ok=True)
 
     def listing(self) -> Iterator[FoundFile]:
         """Everything that is there; files of other names are none of ours."""
@@ -85,10 +91,10 @@ class Folder:
         return self.root / sha256[:2] / sha256
 
 
-def _sync(directory: Path) -> None:
-    """Make a rename in this directory survive a power cut."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _pieces(file: IO[bytes], part: range | None) -> Iterator[bytes]:
+    with reading_errors(), file:
+        file.seek(0 if part is None else part.start)
+        left = None if part is None else len(part)
+        while chunk := file.read(_CHUNK if left is None else min(_CHUNK, left)):
+            left = None if left is None else left - len(chunk)
+            yield chunk

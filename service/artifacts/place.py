@@ -37,7 +37,10 @@ class Place(Protocol):
         """What is there under a name. Raises StorageUnavailable."""
 
     def read(self, sha256: str, part: range | None = None) -> Iterator[bytes]:
-        """The bytes in pieces, or those of a part. Raises NotFound or StorageUnavailable."""
+        """The bytes in pieces, or those of a part.
+
+        Raises NotFound or StorageUnavailable; that nothing is there, at once and not with the first piece.
+        """
 
     def path(self, sha256: str) -> Path | None:
         """The file on this machine, in a place that has files."""

@@ -5,6 +5,7 @@ import re
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import IO, Self
@@ -149,8 +150,10 @@ class ArtifactStore:
     def discard_abandoned(self) -> None:
         """Remove what uploads that a crash cut off have left; no upload that goes on is as old."""
         for path in self._incoming.iterdir():
-            if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
-                path.unlink(missing_ok=True)
+            # Another server on this folder may end an upload at any moment.
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                    path.unlink()
 
     def _remember(self, stored: StoredFile, *, sound: bool) -> None:
         with self._lock:

@@ -38,7 +38,8 @@ def affordable(budget: int, finished: int, seconds: float | None, spent: float) 
         return max(finished, 1)
     ahead = max(finished, 1)
     if finished and spent:
-        ahead = min(ahead, ceil((seconds - spent) * finished / spent))
+        # In this order: next to nothing spent makes more trials than a whole number can count.
+        ahead = ceil(min(ahead, (seconds - spent) * finished / spent))
     return min(budget, finished + ahead)
 
 

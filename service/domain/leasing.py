@@ -15,6 +15,7 @@ class FailureReason(StrEnum):
     """Why an attempt ended without a result."""
 
     LOST = "lost"
+    OUTAGE = "outage"
     OUT_OF_MEMORY = "out-of-memory"
     MEMORY_LIMIT = "memory-limit"
     USER_ERROR = "user-error"
@@ -32,6 +33,11 @@ class FailureReason(StrEnum):
     def forgiven(cls) -> frozenset["FailureReason"]:
         """After progress these are no strikes: a training that gets further each time comes to its end."""
         return frozenset({cls.LOST, cls.CRASHED})
+
+    @classmethod
+    def nobodys(cls) -> frozenset["FailureReason"]:
+        """These say nothing of the task: it is tried again, as often as it takes."""
+        return frozenset({cls.PREEMPTED, cls.OUTAGE})
 
     @classmethod
     def final(cls) -> frozenset["FailureReason"]:
@@ -58,7 +64,7 @@ def judge(reason: FailureReason, strikes: int, max_strikes: int, *, progressed: 
         return Verdict(TaskState.CANCELLED, strikes)
     if reason in FailureReason.final():
         return Verdict(TaskState.FAILED, strikes)
-    if reason is FailureReason.PREEMPTED:
+    if reason in FailureReason.nobodys():
         return Verdict(TaskState.READY, strikes)
     if progressed and reason in FailureReason.forgiven():
         return Verdict(TaskState.READY, 0, 0.0 if reason is FailureReason.LOST else backoff_seconds(1))

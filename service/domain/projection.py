@@ -8,6 +8,10 @@ from service.domain.space import Point, Space
 from service.domain.states import TrialOrigin, TrialState
 
 
+class StudyRefused(Exception):
+    """Optuna's tables do not take a study as it is, however often it is tried."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProjectedTrial:
     """A trial as Optuna shall have it; ``id`` is ours and finds it again.

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import filelock
 import psycopg2
 
+from service.durable import sync_folder
 from service.postgres import places, programs
 from service.postgres.errors import PostgresError
 from service.postgres.locks import disarm, process_exists, try_lock
@@ -149,6 +150,7 @@ class EmbeddedPostgres:
         with partial.open("rb") as content:
             os.fsync(content.fileno())
         partial.replace(target)
+        sync_folder(target.absolute().parent)
 
     def restore(self, source: Path) -> None:
         """Put a dump in the place of the database, as a whole or not at all; nobody may be connected to it."""

@@ -1,14 +1,18 @@
 """The register of artifacts; their bytes lie in the artifact store under the same names.
 
-An upload announces its name before its bytes are stored, and a collection removes the bytes while it holds the row: so
-an artifact is never registered without its bytes, whatever happens at the same time.
+An upload announces its name before its bytes are stored, and registers them only if that announcement still stands; a
+collection removes the bytes while it holds the row. So an artifact is never registered without its bytes, whatever
+happens at the same time.
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 
 from service.storage.engine import Transaction
 
+# What it takes to put verified bytes into their place and to register them; more is no error, but costs an upload.
+UPLOAD_SECONDS = 60.0
 # Everything that names an artifact. What a task still to be done works on is kept by the results that made it, and
 # once more by the task itself, whose search may be forgotten first.
 REACHABLE = """
@@ -34,26 +38,28 @@ class Registered:
     size: int
 
 
-def announce(tx: Transaction, sha256: str) -> None:
-    """Keep a name whose bytes are about to be stored from collection for a while."""
-    tx.execute(
+def announce(tx: Transaction, sha256: str) -> datetime:
+    """Keep a name whose bytes are about to be stored from collection for a while; the announcement, for ``add``."""
+    announced: datetime = tx.execute(
         """
-        INSERT INTO artifact (sha256, size, stored) VALUES (:sha256, 0, false)
-        ON CONFLICT (sha256) DO UPDATE SET touched_at = now()
+        INSERT INTO artifact (sha256, size, stored, created_at) VALUES (:sha256, 0, false, clock_timestamp())
+        ON CONFLICT (sha256) DO UPDATE SET touched_at = now() RETURNING created_at
         """,
         {"sha256": sha256},
-    )
+    ).scalar_one()
+    return announced
 
 
-def add(tx: Transaction, sha256: str, size: int) -> None:
-    """Register an artifact whose bytes are stored."""
-    tx.execute(
+def add(tx: Transaction, sha256: str, size: int, announced: datetime) -> bool:
+    """Register announced bytes, which are stored by now; False if a collection took row and bytes meanwhile."""
+    added = tx.execute(
         """
-        INSERT INTO artifact (sha256, size) VALUES (:sha256, :size)
-        ON CONFLICT (sha256) DO UPDATE SET size = excluded.size, stored = true, touched_at = now()
+        UPDATE artifact SET size = :size, stored = true, touched_at = now()
+        WHERE sha256 = :sha256 AND created_at = :announced
         """,
-        {"sha256": sha256, "size": size},
+        {"sha256": sha256, "size": size, "announced": announced},
     )
+    return added.rowcount == 1
 
 
 def size(tx: Transaction, sha256: str) -> int | None:
@@ -111,7 +117,8 @@ def unreachable(tx: Transaction, grace_seconds: float, limit: int) -> list[Regis
 def forget(tx: Transaction, sha256: str, grace_seconds: float) -> Registered | None:
     """Take an artifact out of the register if nothing names it; until the transaction ends nobody can upload it.
 
-    None if it is reachable after all, was uploaded of late, or is in use at this moment.
+    None if it is reachable after all, was uploaded of late, or is in use at this moment. One whose bytes are on their
+    way is in use for ``UPLOAD_SECONDS`` in any case.
     """
     # Locked first and judged by a statement of its own, which sees what the lock waited for.
     held = tx.execute("SELECT FROM artifact WHERE sha256 = :sha256 FOR UPDATE SKIP LOCKED", {"sha256": sha256})
@@ -120,10 +127,11 @@ def forget(tx: Transaction, sha256: str, grace_seconds: float) -> Registered | N
     gone = tx.execute(
         f"""
         DELETE FROM artifact a
-        WHERE a.sha256 = :sha256 AND a.touched_at <= now() - make_interval(secs => :grace) AND NOT ({REACHABLE})
+        WHERE a.sha256 = :sha256 AND NOT ({REACHABLE})
+          AND a.touched_at <= now() - make_interval(secs => CASE WHEN a.stored THEN :grace ELSE :announced END)
         RETURNING a.size
         """,
-        {"sha256": sha256, "grace": grace_seconds},
+        {"sha256": sha256, "grace": grace_seconds, "announced": max(grace_seconds, UPLOAD_SECONDS)},
     ).one_or_none()
     return None if gone is None else Registered(sha256, gone.size)
 

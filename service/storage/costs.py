@@ -9,6 +9,7 @@ from uuid import UUID
 from service.domain.findings import Tried
 from service.domain.states import TaskKind, TrialOrigin, TrialState
 from service.storage.engine import Transaction
+from service.storage.results import SPENT
 from service.storage.trials import point_of
 
 
@@ -36,12 +37,12 @@ class OtherCost:
 def tried(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[TriedRow]]:
     """The trials of some searches with what they cost, in the order of suggestion."""
     rows = tx.execute(
-        """
-        SELECT tr.*, coalesce(tr.id = s.incumbent_id, false) AS chosen, coalesce(spent.seconds, 0) AS seconds
+        f"""
+        SELECT tr.*, coalesce(tr.id = s.incumbent_id, false) AS chosen, spent.seconds
         FROM trial tr
         JOIN search s ON s.id = tr.search_id
         LEFT JOIN task t ON t.trial_id = tr.id
-        LEFT JOIN LATERAL (SELECT sum(seconds) AS seconds FROM attempt WHERE task_id = t.id) spent ON true
+        CROSS JOIN LATERAL (SELECT {SPENT} AS seconds FROM attempt a WHERE a.task_id = t.id) spent
         WHERE tr.search_id = ANY(CAST(:searches AS uuid[])) ORDER BY tr.search_id, tr.ordinal
         """,
         {"searches": list(searches)},
@@ -64,9 +65,9 @@ def tried(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[TriedR
 def others(tx: Transaction, searches: Collection[UUID]) -> list[OtherCost]:
     """What range tests and fits of some searches cost."""
     rows = tx.execute(
-        """
+        f"""
         SELECT t.search_id, t.kind, t.seed, t.candidate_id IS NOT NULL AS confirms, t.finished_at,
-               coalesce(sum(a.seconds), 0) AS seconds
+               {SPENT} AS seconds
         FROM task t JOIN attempt a ON a.task_id = t.id
         WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind IN ('fit', 'range-test')
         GROUP BY t.id

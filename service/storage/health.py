@@ -1,5 +1,6 @@
 """What tells whether the database and the background work are well."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.storage.engine import Transaction
@@ -7,10 +8,10 @@ from service.storage.engine import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """The schema's revision, seconds since the last beat of background work (None: never one), PostgreSQL's version."""
+    """The schema's revision, seconds since the last beat of each kind of background work, PostgreSQL's version."""
 
     revision: str | None
-    silent_seconds: float | None
+    silent_seconds: Mapping[str, float]
     version: str
 
 
@@ -19,7 +20,7 @@ def pulse(tx: Transaction) -> Pulse:
     row = tx.execute(
         """
         SELECT (SELECT version_num FROM alembic_version) AS revision,
-               (SELECT CAST(extract(epoch FROM now() - max(beat_at)) AS double precision)
+               (SELECT coalesce(jsonb_object_agg(name, extract(epoch FROM now() - beat_at)), '{}')
                 FROM server_heartbeat) AS silent,
                current_setting('server_version') AS version
         """

@@ -15,8 +15,10 @@ from service.domain.states import TaskKind
 from service.storage.engine import Transaction
 from service.storage.tables import report, result
 
+# What the attempts ``a`` took. No sum of what stands there, whoever sent it, may overflow: that is an error.
+SPENT = "coalesce(sum(least(a.seconds, 1e9)), 0)"
 # What search ``s`` has cost so far: all attempts at its range test and its trials that have ended.
-SEARCH_SECONDS = """(SELECT coalesce(sum(a.seconds), 0) FROM task t JOIN attempt a ON a.task_id = t.id
+SEARCH_SECONDS = f"""(SELECT {SPENT} FROM task t JOIN attempt a ON a.task_id = t.id
                      WHERE t.search_id = s.id AND t.kind IN ('trial', 'range-test'))"""
 
 

@@ -51,6 +51,9 @@ WITH chosen AS (
 SELECT * FROM leased
 """
 
+# The strikes of a task whose attempt ``a`` was lost and answers after all; one lost in an outage was none.
+STRIKES_OF_ONE_BACK = "CASE WHEN a.reason = 'lost' THEN greatest(strikes - 1, 0) ELSE strikes END"
+
 
 @dataclass(frozen=True, slots=True)
 class LeasedTask:
@@ -93,6 +96,14 @@ class TaskRow:
     attempt: int
     strikes: int
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A task whose lease ran out, and when it did."""
+
+    task: TaskRow
+    expired_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +193,10 @@ def renew(tx: Transaction, task_id: UUID, n: int, lease_seconds: float, fraction
     A lease that expired but was not given to anyone else is taken up again, and its strike taken back.
     """
     expires_at: datetime | None = tx.execute(
-        """
+        f"""
         UPDATE task SET state = 'leased', worker_id = a.worker_id,
                lease_expires_at = now() + make_interval(secs => :lease), fraction = coalesce(:fraction, fraction),
-               strikes = CASE WHEN a.outcome = 'lost' THEN greatest(strikes - 1, 0) ELSE strikes END
+               strikes = {STRIKES_OF_ONE_BACK}
         FROM attempt a
         WHERE task.id = :id AND task.attempt = :n AND a.task_id = task.id AND a.n = task.attempt
           AND (task.state = 'leased' OR (task.state = 'ready' AND a.outcome = 'lost'))
@@ -210,10 +221,10 @@ def end(
     Without ``strikes`` it keeps those it has, but for the one of an attempt that was lost and answers after all.
     """
     ended = tx.execute(
-        """
+        f"""
         UPDATE task SET state = :state, finished_at = now(), failure = :failure,
                strikes = coalesce(
-                   :strikes, CASE WHEN a.outcome = 'lost' THEN greatest(strikes - 1, 0) ELSE strikes END
+                   :strikes, {STRIKES_OF_ONE_BACK}
                ),
                worker_id = NULL, lease_expires_at = NULL
         FROM attempt a
@@ -268,7 +279,7 @@ def end_attempt(
     )
 
 
-def expired(tx: Transaction, limit: int) -> list[TaskRow]:
+def expired(tx: Transaction, limit: int) -> list[Expired]:
     """Leases that ran out, locked; those that a renewal or a result holds at this moment are left alone."""
     rows = tx.execute(
         """
@@ -277,7 +288,7 @@ def expired(tx: Transaction, limit: int) -> list[TaskRow]:
         """,
         {"limit": limit},
     )
-    return [_row(row) for row in rows]
+    return [Expired(_row(row), row.lease_expires_at) for row in rows]
 
 
 def held_by(tx: Transaction, worker: UUID) -> list[TaskRow]:

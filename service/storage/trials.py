@@ -125,15 +125,16 @@ def finish(
     )
 
 
-def unprojected(tx: Transaction, limit: int) -> list[UUID]:
-    """Searches that Optuna's tables do not show, or a trial of theirs not in its present state."""
+def unprojected(tx: Transaction, limit: int, but: Collection[UUID] = ()) -> list[UUID]:
+    """Searches that Optuna's tables do not show, or a trial of theirs not in its present state; without some."""
     return list(
         tx.execute(
             """
-            SELECT search_id FROM trial WHERE projected IS DISTINCT FROM state
-            UNION SELECT id FROM search WHERE NOT projected LIMIT :limit
+            SELECT search_id FROM trial
+            WHERE projected IS DISTINCT FROM state AND search_id <> ALL(CAST(:but AS uuid[]))
+            UNION SELECT id FROM search WHERE NOT projected AND id <> ALL(CAST(:but AS uuid[])) LIMIT :limit
             """,
-            {"limit": limit},
+            {"limit": limit, "but": list(but)},
         ).scalars()
     )
 
@@ -210,16 +211,24 @@ def measured(tx: Transaction, search: UUID) -> dict[int, MeasuredTrial]:
 
 
 def mark_projected(tx: Transaction, search: UUID, shown: Iterable[ProjectedTrial]) -> None:
-    """Remember that a search was shown, and its trials' states; one that has moved on since is shown again."""
+    """Remember that a search was shown, and its trials' states; one that has moved on since is shown again.
+
+    So is one that was given another chance meanwhile, even if that has ended like the one before.
+    """
     tx.execute("UPDATE search SET projected = true WHERE id = :search AND NOT projected", {"search": search})
-    pairs = [(UUID(item.id), str(item.state)) for item in shown]
+    shown = list(shown)
     tx.execute(
         """
         UPDATE trial SET projected = shown.state
-        FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[])) AS shown (id, state)
-        WHERE trial.id = shown.id AND trial.projected IS DISTINCT FROM shown.state
+        FROM unnest(CAST(:ids AS uuid[]), CAST(:states AS text[]), CAST(:chances AS integer[]))
+             AS shown (id, state, chance)
+        WHERE trial.id = shown.id AND trial.chance = shown.chance AND trial.projected IS DISTINCT FROM shown.state
         """,
-        {"ids": [trial_id for trial_id, _ in pairs], "states": [state for _, state in pairs]},
+        {
+            "ids": [UUID(item.id) for item in shown],
+            "states": [str(item.state) for item in shown],
+            "chances": [item.chance for item in shown],
+        },
     )
 
 

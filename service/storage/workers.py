@@ -162,6 +162,11 @@ def drain(tx: Transaction, worker_id: UUID, *, draining: bool) -> None:
     )
 
 
+def lock(tx: Transaction, worker_id: UUID) -> None:
+    """Keep a worker's other requests waiting; an unknown one has none."""
+    tx.execute("SELECT FROM worker WHERE id = :id FOR NO KEY UPDATE", {"id": worker_id})
+
+
 def depart(tx: Transaction, worker_id: UUID) -> None:
     """Note a clean goodbye."""
     tx.execute("UPDATE worker SET departed_at = now() WHERE id = :id AND departed_at IS NULL", {"id": worker_id})

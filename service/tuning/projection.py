@@ -21,7 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from psycopg2.extensions import connection
 
 from service.domain.errors import DatabaseUnavailable
-from service.domain.projection import ProjectedStudy, ProjectedTrial
+from service.domain.projection import ProjectedStudy, ProjectedTrial, StudyRefused
 from service.domain.states import TrialState
 from service.failpoints import reach
 from service.tuning.distributions import distributions, parameters
@@ -37,6 +37,8 @@ LIMITS = "-cstatement_timeout=30s -clock_timeout=10s -cidle_in_transaction_sessi
 CONNECTION = {
     "application_name": "stagetune-optuna", "connect_timeout": 5, "keepalives_idle": 15, "tcp_user_timeout": 30_000,
 }  # fmt: skip
+# The driver's words for a connection that is gone and for a time limit; its others speak of the statement.
+_UNREACHABLE = (psycopg2.OperationalError, psycopg2.InterfaceError)
 STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -59,7 +61,8 @@ def optuna_url(url: str) -> str:
 class StudyProjection:
     """Draws searches as Optuna studies into the schema ``optuna``, which the migrations have created.
 
-    Every method may raise DatabaseUnavailable. Safe to use from several threads and servers at once.
+    Every method may raise DatabaseUnavailable, or StudyRefused for what no repetition makes good. Safe to use from
+    several threads and servers at once.
     """
 
     def __init__(self, url: str, *, pool_size: int = 6) -> None:
@@ -277,5 +280,9 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (psycopg2.Error, StorageInternalError) as error:
-        message = str(error).strip() or type(error).__name__
-        raise DatabaseUnavailable(f"Optuna's tables cannot be reached: {message.splitlines()[0]}") from error
+        # Optuna hides what the driver said in SQLAlchemy's error, and that one behind its own.
+        said = getattr(error.__cause__, "orig", None) if isinstance(error, StorageInternalError) else error
+        message = (str(said or error).strip() or type(error).__name__).splitlines()[0]
+        if isinstance(said, psycopg2.Error) and not isinstance(said, _UNREACHABLE):
+            raise StudyRefused(f"Optuna's tables do not take it: {message}") from error
+        raise DatabaseUnavailable(f"Optuna's tables cannot be reached: {message}") from error

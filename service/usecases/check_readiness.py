@@ -1,11 +1,13 @@
 """Whether the service can do its work."""
 
 from service.domain.errors import DatabaseUnavailable
-from service.storage import Storage, health
+from service.storage import Storage, health, heartbeats
 from service.storage.migrations import head
 
 # A beat may come late while a statement waits for a lock.
 _MISSED_BEATS = 6
+# The longest pause between two passes of the planner, and as much again for the longest step of one.
+_PLANNER_SECONDS = 120.0
 
 
 def check_readiness(store: Storage, reaper_seconds: float) -> dict[str, str]:
@@ -15,13 +17,16 @@ def check_readiness(store: Storage, reaper_seconds: float) -> dict[str, str]:
             pulse = health.pulse(tx)
     except DatabaseUnavailable as error:
         return {"database": error.message}
-    checks = {"database": "ok", "migrations": "ok", "reaper": "ok"}
+    checks = {"database": "ok", "migrations": "ok"}
     if pulse.revision != head():
         checks["migrations"] = f"the database is at {pulse.revision}, this server needs {head()}"
-    if pulse.silent_seconds is None:
-        checks["reaper"] = "no sign of life yet"
-    elif pulse.silent_seconds > _MISSED_BEATS * reaper_seconds + 5:
-        checks["reaper"] = f"silent for {pulse.silent_seconds:.0f} s"
+    bounds = {heartbeats.REAPER: _MISSED_BEATS * reaper_seconds + 5, heartbeats.PLANNER: _PLANNER_SECONDS}
+    for name, bound in bounds.items():
+        silent = pulse.silent_seconds.get(name)
+        if silent is None:
+            checks[name] = "no sign of life yet"
+        else:
+            checks[name] = "ok" if silent <= bound else f"silent for {silent:.0f} s"
     return checks
 
 

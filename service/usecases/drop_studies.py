@@ -1,10 +1,13 @@
 """The studies of purged searches leave Optuna's tables."""
 
+import logging
 from collections.abc import Callable
 
+from service.domain.projection import StudyRefused
 from service.storage import Storage, purging
 
 BATCH = 100
+logger = logging.getLogger(__name__)
 
 
 def drop_studies(store: Storage, drop: Callable[[str], object]) -> int:
@@ -14,8 +17,14 @@ def drop_studies(store: Storage, drop: Callable[[str], object]) -> int:
     """
     with store.reading() as tx:
         names = purging.purged_studies(tx, BATCH)
+    dropped = 0
     for name in names:
-        drop(name)
+        try:
+            drop(name)
+        except StudyRefused as refusal:
+            logger.error("the study %s of a purged search cannot be deleted: %s", name, refusal)
+            continue
         with store.transaction() as tx:
             purging.forget_study(tx, name)
-    return len(names)
+        dropped += 1
+    return dropped

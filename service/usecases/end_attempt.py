@@ -29,7 +29,8 @@ def end_attempt(
         applied = tasks.end(tx, task.id, task.attempt, verdict.state, failure=failure, strikes=verdict.strikes)
     if not applied:
         return None
-    outcome = AttemptOutcome.LOST if reason is FailureReason.LOST else AttemptOutcome.FAILED
+    silent = reason in (FailureReason.LOST, FailureReason.OUTAGE)
+    outcome = AttemptOutcome.LOST if silent else AttemptOutcome.FAILED
     kept = last_lines(log)
     tasks.end_attempt(tx, task.id, task.attempt, outcome, reason=reason, message=message, log=kept, seconds=seconds)
     if task.trial_id is not None and verdict.state is not TaskState.READY:
@@ -43,7 +44,7 @@ def end_attempt(
         "message": message,
         "state": str(verdict.state),
     }
-    kind = "attempt-lost" if reason is FailureReason.LOST else "attempt-failed"
+    kind = "attempt-lost" if silent else "attempt-failed"
     announce_news(tx, [News(task.search_id, kind, told)])
     if task.kind is TaskKind.TRIAL and reason is FailureReason.MEMORY_LIMIT:
         end_infeasible(tx, task.search_id)

@@ -2,6 +2,7 @@
 
 from service.artifacts import ArtifactStore, Upload
 from service.artifacts.place import StoredFile
+from service.domain.errors import StorageUnavailable
 from service.failpoints import reach
 from service.storage import Storage, artifacts
 
@@ -23,9 +24,10 @@ def record_artifact(store: Storage, upload: Upload) -> StoredFile:
     """
     upload.verify()
     with store.transaction() as tx:
-        artifacts.announce(tx, upload.sha256)
+        announced = artifacts.announce(tx, upload.sha256)
     stored = upload.place()
     reach("after-upload")
     with store.transaction() as tx:
-        artifacts.add(tx, stored.sha256, stored.size)
+        if not artifacts.add(tx, stored.sha256, stored.size, announced):
+            raise StorageUnavailable("the artifact was collected at the moment it was stored; send it again")
     return stored

@@ -1,8 +1,8 @@
 """Ask ahead: suggest as many trials as keep the workers busy."""
 
 import logging
-from collections.abc import Callable
-from uuid import uuid4
+from collections.abc import Callable, Mapping
+from uuid import UUID, uuid4
 
 from service.domain.ask_ahead import OpenSearch, affordable, searches_to_ask
 from service.domain.errors import DatabaseUnavailable
@@ -37,7 +37,8 @@ def suggest_trials(
             return 0
         others = tasks.count_pending_others(tx)
         standings = searches.standings(tx, [row.id for row in wanting])
-    briefs = {identity: _brief(standing) for identity, standing in standings.items()}
+    briefs = _briefs(standings)
+    wanting = [row for row in wanting if row.id in briefs]
     ids = {row.key: row.id for row in wanting}
     allowed = {row.key: affordable(row.budget, row.finished, row.seconds, row.spent) for row in wanting}
     chosen = searches_to_ask(
@@ -69,6 +70,16 @@ def suggest_trials(
             # A search whose sampler fails must not keep the others from their trials.
             logger.exception("search %s gets no suggestion", ids[key])
     return made
+
+
+def _briefs(standings: Mapping[UUID, Standing]) -> dict[UUID, SearchBrief]:
+    briefs = {}
+    for identity, standing in standings.items():
+        try:
+            briefs[identity] = _brief(standing)
+        except Exception:
+            logger.exception("search %s gets no suggestion", identity)
+    return briefs
 
 
 def _brief(standing: Standing) -> SearchBrief:

@@ -27,10 +27,8 @@ from tests.chaos.proxy import HEALTHY, FaultProxy
 from tests.e2e.conftest import Stack, _free_port
 from tests.invariants import rows
 
-LEASE_SECONDS = 3.0
 WORKERS = 8
 SETTINGS = {
-    "STAGETUNE_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
     "STAGETUNE_THREADS": "8",
     "STAGETUNE_DASHBOARD": "0",
 }
@@ -85,7 +83,14 @@ class ChaosStack(Stack):
     """
 
     def __init__(
-        self, home: Path, seed: int, *, servers: int = 1, through_proxy: bool = False, strikes: int | None = None
+        self,
+        home: Path,
+        seed: int,
+        *,
+        lease_seconds: float,
+        servers: int = 1,
+        through_proxy: bool = False,
+        strikes: int | None = None,
     ) -> None:
         self.chance = random.Random(seed)
         self.database = EmbeddedPostgres(home, fsync=False)
@@ -101,7 +106,7 @@ class ChaosStack(Stack):
             )
             url += "&sslmode=disable&gssencmode=disable"
         patience = {} if strikes is None else {"STAGETUNE_MAX_STRIKES": str(strikes)}
-        super().__init__(home, url, **SETTINGS, **patience)
+        super().__init__(home, url, **SETTINGS, **patience, STAGETUNE_LEASE_SECONDS=f"{lease_seconds:g}")
         self.ports = [self.port]
         for _ in range(servers - 1):
             self.ports.append(_free_port())

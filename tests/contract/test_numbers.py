@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 from contract.submission import Submission, submission_schema
-from contract.tasks import Heartbeat, LeaseRequest, WorkerRegistration
+from contract.tasks import Heartbeat, LeaseRequest, TaskFailure, TaskResult, WorkerRegistration
 
 MINIMAL: dict[str, Any] = {"name": "a", "dataset": {"name": "digits"}, "architectures": {"A": ["Conv-3-8", "Conv-3-8"]}}
 WHOLE = [
@@ -87,3 +87,27 @@ def test_workers_send_numbers_as_numbers() -> None:
     ):
         with pytest.raises(ValidationError):
             model.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("field", "largest", "beyond"),
+    [
+        ("training_seconds", 1e9, 1.1e9),
+        ("feature_seconds", 1e9, 1.1e9),
+        ("evaluation_seconds", 1e9, 1.1e9),
+        ("total_seconds", 1e9, 1.7e308),
+        ("epochs", 1e40, 1.7e308),
+    ],
+)
+def test_what_workers_send_can_be_added_up(field: str, largest: float, beyond: float) -> None:
+    memory = {"peak_bytes": 2**53, "method": "m", "analytic_bytes": 2**53, "resident_bytes": 2**53}
+    seconds = dict.fromkeys(("training_seconds", "feature_seconds", "evaluation_seconds", "total_seconds"), 1.0)
+    accuracies = {"validation_accuracy": 1, "training_accuracy": 1, "epochs": 1}
+    result: dict[str, Any] = {"outcome": "pruned", **accuracies, **seconds, "memory": memory}
+
+    TaskResult.model_validate({"result": result | {field: largest}})
+    for wrong in ({field: beyond}, {"memory": memory | {"peak_bytes": 2**53 + 1}}):
+        with pytest.raises(ValidationError):
+            TaskResult.model_validate({"result": result | wrong})
+    with pytest.raises(ValidationError):
+        TaskFailure.model_validate({"reason": "crashed", "message": "", "seconds": beyond})

@@ -114,7 +114,7 @@ class Lab:
         checkpoint = hashlib.sha256(f"{lease.task} {lease.attempt}".encode()).hexdigest()
         if outcome == "complete":
             with self.store.transaction() as tx:
-                artifacts.add(tx, checkpoint, 100)
+                artifacts.add(tx, checkpoint, 100, artifacts.announce(tx, checkpoint))
         if lease.kind is TaskKind.EMBED:
             stage = {"dimensions": 64, "components": 50, "seconds": 1.0}
             embedded = {"outcome": "embedded", "checkpoint": checkpoint, "points": 100, "perplexity": 30.0}

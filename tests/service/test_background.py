@@ -15,6 +15,7 @@ from service.domain.states import ExperimentState
 from service.settings import Settings
 from service.tuning.projection import StudyProjection, optuna_url
 from service.tuning.suggest import suggest as draw
+from service.usecases.check_readiness import check_readiness
 from service.usecases.look_up import get_experiment
 from tests.service.lab import Lab, suggest
 
@@ -118,6 +119,35 @@ def test_a_second_server_does_nothing_while_the_first_works(lab: Lab, settings: 
         assert screen.studies == []
     background.plan()
     assert len(screen.studies) == 1
+
+
+def test_a_step_that_fails_keeps_no_other_from_its_work_and_is_told(lab: Lab, settings: Settings) -> None:
+    screen = Screen()
+    background = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)
+    lab.submit(phases=[{"epochs": 1, "trials": 2}])
+    lab.submit(phases=[{"epochs": 3, "trials": 2}])
+    lab.worker()
+    background.plan()
+    screen.studies.clear()
+    lab.run("UPDATE search SET spec = '{}' WHERE id = (SELECT id FROM search LIMIT 1)")
+    lab.run("UPDATE search SET projected = false")
+
+    with pytest.raises(Exception, match="required"):
+        background.plan()
+
+    assert len(screen.studies) == 1, "the one that is sound"
+
+
+def test_readiness_tells_of_a_planner_that_no_longer_gets_on(lab: Lab, settings: Settings) -> None:
+    background = Background(lab.store, suggest, Screen(), open_store(None, settings.home, 2**20), settings)
+    background.plan()
+    background.reap()
+    assert set(check_readiness(lab.store, settings.reaper_seconds).values()) == {"ok"}
+
+    lab.run("UPDATE server_heartbeat SET beat_at = now() - interval '1 hour' WHERE name = 'planner'")
+
+    checks = check_readiness(lab.store, settings.reaper_seconds)
+    assert (checks["planner"], checks["reaper"]) == ("silent for 3600 s", "ok")
 
 
 def test_a_study_that_cannot_be_shown_does_not_keep_others_from_it(lab: Lab, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,27 @@ def test_a_full_server_is_waited_for(server: ProtocolServer, client: ServerClien
     server.next("upload", problem(507, "storage-full", "no space left"))
 
     assert client.upload(CONTENT) == DIGEST
+
+
+def test_a_server_that_says_when_to_come_back_is_not_asked_before(server: ProtocolServer) -> None:
+    client = ServerClient(server.url, TOKEN)
+    server.next("result", problem(429, "too-many-requests", "wait", Retry_After="1"))
+    began = time.monotonic()
+
+    client.result(LEASE, RESULT)
+
+    assert time.monotonic() - began >= 1
+    assert len(server.to("result")) == 2
+    client.close()
+
+
+def test_nobody_waits_for_longer_than_the_patience(server: ProtocolServer) -> None:
+    client = ServerClient(server.url, TOKEN, patience=0.1)
+    server.always("result", problem(503, "database-unavailable", "wait", Retry_After="3600"))
+
+    with pytest.raises(Unreachable):
+        client.result(LEASE, RESULT)
+    client.close()
 
 
 @pytest.mark.parametrize("verb", ["result", "failure", "release"])

@@ -30,6 +30,11 @@ def test_what_nobody_came_back_for_goes(tmp_path: Path) -> None:
     assert (again.get(old), again.get(young)) == (None, b"young")
 
 
+def test_a_file_that_another_worker_takes_away_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")  # listed, and not there
+    Snapshots(tmp_path)
+
+
 def test_a_folder_that_cannot_be_written_costs_the_snapshot_only(tmp_path: Path) -> None:
     folder = tmp_path / "snapshots"
     snapshots, task = Snapshots(folder), uuid4()

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from worker.data.errors import DataError
+from worker.data.errors import DataError, NotWritable
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -182,7 +182,7 @@ def store(home: Path, name: str, decoded: Decoded, source: str, sources: tuple[S
         if not final.exists():
             scratch.rename(final)
     except OSError as error:
-        raise DataError(f"{name} cannot be written to {folder}: {error}; make room or set STAGETUNE_HOME") from error
+        raise NotWritable(f"{name} cannot be written to {folder}: {error}; make room or set STAGETUNE_HOME") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     manifest = Manifest(info, final.name, sources, decoded.class_names)

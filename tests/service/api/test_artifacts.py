@@ -28,9 +28,15 @@ def test_a_checkpoint_goes_in_and_comes_out_as_it_was(worker: httpx.Client, admi
 def test_a_part_of_a_checkpoint_can_be_asked_for(worker: httpx.Client) -> None:
     sha256, data = checkpoint(2)
     worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
-    part = worker.get(f"/v1/artifacts/{sha256}", headers={"Range": "bytes=4-9"})
-    assert part.status_code == 206
-    assert part.content == data[4:10]
+    parts = {"4-9": data[4:10], "4-": data[4:], "-5": data[-5:], "4-999999": data[4:], f"-{len(data) + 1}": data}
+    for wanted, expected in parts.items():
+        for condition in ({}, {"If-Range": f'"{sha256}"'}):
+            part = worker.get(f"/v1/artifacts/{sha256}", headers={"Range": f"bytes={wanted}"} | condition)
+            assert (part.status_code, part.content) == (206, expected)
+            first = len(data) - len(expected) if expected != data[4:10] else 4
+            assert part.headers["Content-Range"] == f"bytes {first}-{first + len(expected) - 1}/{len(data)}"
+    changed = worker.get(f"/v1/artifacts/{sha256}", headers={"Range": "bytes=4-9", "If-Range": '"another"'})
+    assert (changed.status_code, changed.content) == (200, data)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import pytest
 
 from service.artifacts import ArtifactStore, Bucket
 from service.artifacts.checks import check_safetensors
+from service.artifacts.trouble import storage_errors
 from service.domain.errors import (
     ArtifactDamaged,
     BodyTooLarge,
@@ -200,6 +202,33 @@ def test_only_abandoned_uploads_are_swept_away(folder_store: ArtifactStore) -> N
     for path in (old, new):
         path.write_bytes(b"x")
     os.utime(old, (0, 0))
+    # Listed, and not there any more: another server on this folder has ended an upload.
+    old.with_name("gone").symlink_to("nowhere")
     folder_store.discard_abandoned()
     assert not old.exists()
     assert new.exists()
+
+
+def test_a_file_that_is_being_read_outlives_its_removal(folder_store: ArtifactStore) -> None:
+    sha256 = put(folder_store, GOOD)
+    content = folder_store.read(sha256)
+    folder_store.remove(sha256)
+    assert b"".join(content) == GOOD
+    with pytest.raises(NotFound):
+        folder_store.read(sha256)
+
+
+def test_a_folder_that_cannot_be_read_is_away_and_no_mistake_of_ours(folder_store: ArtifactStore) -> None:
+    sha256 = hashlib.sha256(GOOD).hexdigest()
+    path = folder_store.place.path(sha256)
+    assert path is not None
+    path.parent.write_bytes(b"no folder")
+    for look in (folder_store.find, folder_store.read, folder_store.remove):
+        with pytest.raises(StorageUnavailable):
+            look(sha256)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_does_not_answer_is_waited_for(number: int) -> None:
+    with pytest.raises(StorageUnavailable), storage_errors():
+        raise OSError(number, os.strerror(number))

@@ -110,3 +110,7 @@ def test_a_fleet_of_any_size_spends_the_seconds_and_never_has_more_under_way_tha
         spent += sum(costs[finished:until])
         finished = until
     assert finished == 40 or spent >= seconds
+
+
+def test_next_to_nothing_spent_is_no_infinite_budget() -> None:
+    assert affordable(30, 2, seconds=1e9, spent=5e-324) == 4

@@ -37,8 +37,9 @@ def test_of_a_log_the_end_is_kept() -> None:
     assert set(wide) == {"ä"}
 
 
-def test_a_preemption_is_no_strike() -> None:
-    assert judge(FailureReason.PREEMPTED, 2, 3) == Verdict(TaskState.READY, 2)
+@pytest.mark.parametrize("reason", [FailureReason.PREEMPTED, FailureReason.OUTAGE])
+def test_what_says_nothing_of_the_task_is_no_strike(reason: FailureReason) -> None:
+    assert judge(reason, 2, 3) == Verdict(TaskState.READY, 2)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.artifacts import ArtifactStore, Folder
+from service.artifacts.place import StoredFile
 from service.artifacts.store import Upload
-from service.domain.errors import ArtifactDamaged, InvalidArtifact, NotFound
+from service.domain.errors import ArtifactDamaged, InvalidArtifact, NotFound, StorageUnavailable
 from service.storage import Storage, artifacts
 from service.usecases.collect_artifacts import collect_artifacts, discard_artifacts
 from service.usecases.record_artifact import record_artifact, reuse_artifact
@@ -192,6 +193,55 @@ def test_an_upload_at_the_moment_of_its_collection_ends_with_bytes_and_row(
 
     assert names(files) == rows(lab) == {sha256}
     assert require_artifact(lab.store, files, sha256).size > 0
+
+
+def test_an_upload_whose_name_is_discarded_meanwhile_is_asked_for_again(
+    lab: Lab, files: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers bring the same snapshot; the first one's is superseded while the second one's is on its way."""
+    sha256 = upload(lab.store, files, 1)
+    damaged = files.place.path(sha256)
+    assert damaged is not None
+    damaged.write_bytes(b"rubbish")  # so that it is uploaded once more
+    place = Upload.place
+
+    def place_and_lose(arriving: Upload) -> StoredFile:
+        stored = place(arriving)
+        assert len(discard_artifacts(lab.store, files, [sha256])) == 1
+        return stored
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Upload, "place", place_and_lose)
+        with pytest.raises(StorageUnavailable):
+            upload(lab.store, files, 1)
+
+    assert names(files) == rows(lab) == set()
+    assert upload(lab.store, files, 1) == sha256
+    assert require_artifact(lab.store, files, sha256).size > 0
+
+
+def test_a_name_that_was_only_announced_is_not_discarded_at_once(lab: Lab, files: ArtifactStore) -> None:
+    sha256, data = checkpoint(1)
+    with files.upload(sha256) as arriving:
+        arriving.write(data)
+        with lab.store.transaction() as tx:
+            artifacts.announce(tx, sha256)
+        assert discard_artifacts(lab.store, files, [sha256]) == []
+        record_artifact(lab.store, arriving)
+    assert require_artifact(lab.store, files, sha256).size > 0
+
+
+def test_an_upload_after_another_ones_end_is_not_taken_for_it(lab: Lab) -> None:
+    """Announced, discarded and announced by somebody else: the name is there again, these bytes are not."""
+    sha256, _ = checkpoint(1)
+    with lab.store.transaction() as tx:
+        first = artifacts.announce(tx, sha256)
+    lab.run("DELETE FROM artifact")
+    with lab.store.transaction() as tx:
+        second = artifacts.announce(tx, sha256)
+    with lab.store.transaction() as tx:
+        assert not artifacts.add(tx, sha256, 1, first)
+        assert artifacts.add(tx, sha256, 1, second)
 
 
 def test_bytes_that_are_gone_or_damaged_are_told_and_mended_by_an_upload(lab: Lab, files: ArtifactStore) -> None:

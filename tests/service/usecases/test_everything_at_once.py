@@ -11,6 +11,7 @@ from service.domain.errors import Conflict, LeaseLost
 from service.domain.leasing import FailureReason
 from service.domain.states import ExperimentState
 from service.usecases.control_experiment import cancel_experiment
+from service.usecases.depart_worker import depart_worker
 from service.usecases.reap_leases import reap_leases
 from service.usecases.record_failure import record_failure
 from service.usecases.release_task import release_task
@@ -37,15 +38,18 @@ def test_every_task_ends_once(lab: Lab, search: dict[str, Any]) -> None:
                 continue
             try:
                 renew_lease(lab.store, never, lease.task, lease.attempt, LEASE, fraction=0.5)
-                match chance.randrange(8):
+                match chance.randrange(9):
                     case 0:
                         record_failure(lab.store, lease.task, lease.attempt, FailureReason.PREEMPTED, PATIENCE)
                     case 1:
                         release_task(lab.store, lease.task, lease.attempt)
                     case 2:
+                        depart_worker(lab.store, worker)
+                        worker = lab.worker(slots=2)
+                    case 3:
                         lab.expire(lease)
                         lab.finish(lease)
-                    case 3:
+                    case 4:
                         lab.finish(lease)
                         lab.finish(lease)
                     case _:

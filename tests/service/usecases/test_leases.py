@@ -264,13 +264,63 @@ def test_preemption_release_and_goodbye_are_no_strikes(lab: Lab, worker: UUID, l
 
 def test_an_outage_of_the_server_costs_no_lease(lab: Lab, lease: LeasedTask) -> None:
     lab.expire(lease)
-    lab.run("UPDATE server_heartbeat SET beat_at = now() - interval '10 minutes'")
+    lab.run("UPDATE server_heartbeat SET beat_at = now() - interval '10 minutes' WHERE name = 'reaper'")
 
     assert reap(lab) == 0
     assert reap(lab) == 0
     assert lab.value("SELECT lease_expires_at > now() + interval '40 s' FROM task WHERE id = :id", id=lease.task)
     lab.expire(lease)
     assert reap(lab) == 1
+
+
+def granted_and_run_out(lab: Lab) -> None:
+    """An outage, the term that everybody gets after it, and its end without a word from the worker."""
+    lab.run("UPDATE server_heartbeat SET beat_at = now() - interval '10 minutes' WHERE name = 'reaper'")
+    assert reap_leases(lab.store, 0.01, STRIKES, outage_seconds=LEASE) == 0
+    while not lab.value("SELECT bool_and(lease_expires_at < now()) FROM task WHERE state = 'leased'"):
+        pass
+
+
+def test_an_outage_longer_than_a_workers_patience_costs_no_strike(lab: Lab, worker: UUID, lease: LeasedTask) -> None:
+    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
+    for attempt in range(1, STRIKES + 2):
+        granted_and_run_out(lab)
+        assert reap(lab) == 1
+        row = lab.rows("SELECT state, strikes, attempt FROM task WHERE id = :id", id=lease.task)
+        assert row == [("ready", 0, attempt)]
+        lease = lab.take(worker)
+    lab.expire(lease)
+    assert reap(lab) == 1
+    assert lab.value("SELECT strikes FROM task WHERE id = :id", id=lease.task) == 1
+    ended = "SELECT outcome, reason FROM attempt WHERE ended_at IS NOT NULL ORDER BY n"
+    assert lab.rows(ended) == [("lost", "outage")] * (STRIKES + 1) + [("lost", "lost")]
+
+
+def test_a_worker_that_comes_back_after_all_keeps_its_task_and_the_strikes_of_others(
+    lab: Lab, worker: UUID, lease: LeasedTask
+) -> None:
+    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
+    lab.expire(lease)
+    reap(lab)
+    lease = lab.take(worker)
+    granted_and_run_out(lab)
+    assert reap(lab) == 1
+
+    assert renew(lab, lease).command is Command.CONTINUE
+    assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=lease.task) == [("leased", 1)]
+    granted_and_run_out(lab)
+    assert reap(lab) == 1
+    assert lab.finish(lease).repeated is False
+    assert lab.value("SELECT strikes FROM task WHERE id = :id", id=lease.task) == 1
+
+
+def test_a_worker_that_was_heard_of_after_the_outage_is_lost_like_any_other(lab: Lab, lease: LeasedTask) -> None:
+    lab.run("UPDATE server_heartbeat SET beat_at = now() - interval '10 minutes' WHERE name = 'reaper'")
+    assert reap(lab) == 0
+    renew(lab, lease)
+    lab.expire(lease)
+    assert reap(lab) == 1
+    assert lab.value("SELECT strikes FROM task WHERE id = :id", id=lease.task) == 1
 
 
 def test_a_checkpoint_must_be_there_before_its_result(lab: Lab, lease: LeasedTask) -> None:

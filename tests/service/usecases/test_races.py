@@ -9,7 +9,9 @@ import pytest
 
 from service.domain.errors import LeaseLost
 from service.domain.leasing import FailureReason
+from service.storage import tasks, workers
 from service.storage.tasks import LeasedTask
+from service.usecases.depart_worker import depart_worker
 from service.usecases.reap_leases import reap_leases
 from service.usecases.record_failure import record_failure
 from service.usecases.release_task import release_task
@@ -77,6 +79,24 @@ def test_one_of_two_owners_wins(lab: Lab, database_url: str, write: Callable[[La
             elif not accepted:
                 raise AssertionError("neither got it")
     assert list(_in_our_tables(database_url)) == []
+
+
+def test_a_goodbye_and_a_heartbeat_at_once_wait_for_each_other(lab: Lab) -> None:
+    worker = lab.worker()
+    lab.submit()
+    lab.plan()
+    held = lab.take(worker)
+    with ThreadPoolExecutor(1) as pool:
+        with lab.store.transaction() as tx:
+            # A heartbeat, half-way.
+            workers.see_owner(tx, held.task, held.attempt)
+            goodbye = pool.submit(depart_worker, lab.store, worker)
+            while not lab.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%worker%'"):
+                assert not goodbye.done()
+            assert tasks.renew(tx, held.task, held.attempt, LEASE, None) is not None
+        goodbye.result()
+    assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=held.task) == [("ready", 0)]
+    assert lab.rows("SELECT outcome FROM attempt") == [("released",)]
 
 
 def _claim_that(lab: Lab, worker: UUID, task: UUID) -> LeasedTask | None:

@@ -6,6 +6,7 @@ import pytest
 
 from service.domain.errors import Conflict, NotFound
 from service.domain.leasing import FailureReason
+from service.domain.projection import ProjectedStudy
 from service.domain.states import ExperimentState, TaskKind
 from service.storage.tasks import LeasedTask
 from service.tuning.projection import StudyProjection
@@ -64,6 +65,22 @@ def test_a_retry_that_fails_again_is_told_to_optuna_as_well(lab: Lab, database_u
         assert retry_experiment(lab.store, experiment) == Retried(3, 1)
     lab.drive(experiment, worker)
     project(lab, database_url)
+    assert violations(database_url) == []
+
+
+def test_a_retry_that_fails_again_while_its_study_is_shown_is_told_as_well(lab: Lab, database_url: str) -> None:
+    experiment, worker = lab.submit(), lab.worker()
+    lab.drive(experiment, worker, lambda lease: fail(lab, lease))
+    projection = StudyProjection(database_url)
+
+    def show(study: ProjectedStudy) -> None:
+        projection.sync(study)
+        if {trial.chance for trial in study.trials} == {0}:
+            assert retry_experiment(lab.store, experiment) == Retried(3, 1)
+            lab.drive(experiment, worker, lambda lease: fail(lab, lease))
+
+    assert [project_studies(lab.store, show) for _ in range(3)] == [1, 1, 0]
+    projection.close()
     assert violations(database_url) == []
 
 

@@ -19,7 +19,7 @@ from tests.service.lab import LEASE, STRIKES, Lab
 def upload(lab: Lab, name: str) -> str:
     sha256 = hashlib.sha256(name.encode()).hexdigest()
     with lab.store.transaction() as tx:
-        artifacts.add(tx, sha256, 100)
+        artifacts.add(tx, sha256, 100, artifacts.announce(tx, sha256))
     return sha256
 
 

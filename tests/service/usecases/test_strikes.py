@@ -23,7 +23,7 @@ def secure(lab: Lab, lease: LeasedTask, fraction: float) -> None:
     """As the worker does with a snapshot: its bytes are there before they are named."""
     digest = hashlib.sha256(f"{lease.attempt} {fraction}".encode()).hexdigest()
     with lab.store.transaction() as tx:
-        artifacts.add(tx, digest, 1)
+        artifacts.add(tx, digest, 1, artifacts.announce(tx, digest))
     record_snapshot(lab.store, lease.task, lease.attempt, digest, fraction)
 
 

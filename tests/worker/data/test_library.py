@@ -166,6 +166,7 @@ def test_a_missing_data_set_names_its_remedy(home: Path, name: str, remedy: str)
         ("train-labels-idx1-ubyte", b""),
         ("train-labels-idx1-ubyte", struct.pack(">BBBBI", 0, 0, 8, 1, 8) + b"\xff" * 8),
     ],
+    ids=["no gzip", "more images than bytes", "empty", "labels beyond the classes"],
 )
 def test_damaged_files_say_so_and_are_not_listed(home: Path, sources: Path, file: str, content: bytes) -> None:
     (sources / "small-idx" / file).write_bytes(content)
