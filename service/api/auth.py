@@ -32,6 +32,7 @@ from service.domain.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from service.storage import Storage
 from service.usecases.authenticate import authenticate_session, authenticate_token
 from service.usecases.own_worker import check_attempt, check_worker
 from service.usecases.write_audit import begin_entry, conclude_entry
@@ -52,18 +53,7 @@ def identify_request(services: Services, request: Request) -> Identity:
     """
     limits: Limits = request.app.state.limits
     refusals: Refusals = request.app.state.refusals
-    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
-    if authorization is not None:
-        scheme, _, secret = authorization.partition(" ")
-        secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret:
-            raise Unauthenticated("the Authorization header must read `Bearer <token>`")
-        look_up, wrong = authenticate_token, "this token is unknown, expired or revoked"
-    elif session:
-        secret = session
-        look_up, wrong = authenticate_session, "this session has ended; `stagetune open` makes a new link"
-    else:
-        raise Unauthenticated("send `Authorization: Bearer <token>`; the first token is in STAGETUNE_HOME/admin-token")
+    look_up, secret, wrong = _secret_of(request)
     address, hashed = address_of(request), fingerprint(secret)
     identity: Identity | None = None
     try:
@@ -79,6 +69,26 @@ def identify_request(services: Services, request: Request) -> Identity:
         refusals.note(services.store, None, "authenticate", Unauthenticated.code, address)
         raise Unauthenticated(wrong)
     return identity
+
+
+def still_identified(services: Services, request: Request) -> bool:
+    """Whether the secret of a request that was let in is valid still. Raises DatabaseUnavailable."""
+    look_up, secret, _ = _secret_of(request)
+    return look_up(services.store, secret) is not None
+
+
+def _secret_of(request: Request) -> tuple[Callable[[Storage, str], Identity | None], str, str]:
+    """How to look a request's secret up, the secret, and what to say if it is wrong. Raises Unauthenticated."""
+    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
+    if authorization is not None:
+        scheme, _, secret = authorization.partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
+            raise Unauthenticated("the Authorization header must read `Bearer <token>`")
+        return authenticate_token, secret, "this token is unknown, expired or revoked"
+    if session:
+        return authenticate_session, session, "this session has ended; `stagetune open` makes a new link"
+    raise Unauthenticated("send `Authorization: Bearer <token>`; the first token is in STAGETUNE_HOME/admin-token")
 
 
 def address_of(request: Request) -> str:
