@@ -78,6 +78,9 @@ class Settings(BaseSettings):
 
     artifacts: str | None = Field(None, description="a folder or s3://bucket/prefix; default: home/artifacts")
     artifact_bytes: int = Field(2 * 1024**3, ge=1024, description="largest artifact accepted")
+    artifact_spare_bytes: int = Field(
+        256 * 1024**2, ge=0, description="what uploads leave free on the disk, which may be the database's as well"
+    )
     artifact_grace_seconds: float = Field(
         3600, ge=0, le=365 * 86400, description="how long an artifact that nothing names is kept"
     )

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ from service.artifacts.place import FoundFile, StoredFile
 from service.artifacts.trouble import refuses_files, storage_errors
 from service.domain.errors import NotFound
 
-MIN_FREE_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -73,10 +71,7 @@ class Folder:
 
     def trouble(self) -> str | None:
         """Why nothing can be stored at the moment, or None."""
-        if refuses_files(self.root):
-            return "the artifact folder cannot be written to"
-        free = shutil.disk_usage(self.root).free
-        return f"only {free // 1024**2} MiB are free for artifacts" if free < MIN_FREE_BYTES else None
+        return "the artifact folder cannot be written to" if refuses_files(self.root) else None
 
     def _target(self, sha256: str) -> Path:
         return self.root / sha256[:2] / sha256

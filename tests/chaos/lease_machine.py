@@ -324,7 +324,12 @@ class LeaseMachine(RuleBasedStateMachine):
         if attempt.task.kind == "evaluate":
             return evaluated(accuracy)
         sha256, data = checkpoint(int(accuracy * 100))
-        assert self.world.call("PUT", f"/v1/worker/artifacts/{sha256}", content=data).is_success
+        fence = f"task={attempt.task.id}&attempt={attempt.n}"
+        stored = self.world.call("PUT", f"/v1/worker/artifacts/{sha256}?{fence}", content=data)
+        if attempt.may_write:
+            assert stored.is_success, stored.text
+        else:
+            self.assert_lost(stored)
         body = trained(sha256, accuracy)
         if diverged:
             body["result"] |= {"outcome": "diverged", "checkpoint": None}

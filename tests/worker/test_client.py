@@ -28,7 +28,7 @@ CALLS: dict[str, Callable[[ServerClient], Any]] = {
     "result": lambda client: client.result(LEASE, RESULT),
     "failure": lambda client: client.failure(LEASE, TaskFailure(reason="crashed", message="no")),
     "release": lambda client: client.release(LEASE),
-    "upload": lambda client: client.upload(CONTENT),
+    "upload": lambda client: client.upload(CONTENT, LEASE),
 }
 
 
@@ -90,7 +90,7 @@ def test_heartbeats_and_goodbyes_are_tried_once(server: ProtocolServer, client: 
 def test_a_full_server_is_waited_for(server: ProtocolServer, client: ServerClient) -> None:
     server.next("upload", problem(507, "storage-full", "no space left"))
 
-    assert client.upload(CONTENT) == DIGEST
+    assert client.upload(CONTENT, LEASE) == DIGEST
 
 
 @pytest.mark.parametrize("verb", ["result", "failure", "release"])
@@ -155,7 +155,7 @@ def test_reports_travel_with_the_heartbeat(server: ProtocolServer, client: Serve
 
 
 def test_an_upload_is_named_by_its_content(server: ProtocolServer, client: ServerClient) -> None:
-    assert client.upload(CONTENT) == DIGEST
+    assert client.upload(CONTENT, LEASE) == DIGEST
 
     assert server.artifacts == {DIGEST: CONTENT}
 

@@ -70,7 +70,7 @@ def test_without_a_database_clients_are_asked_to_come_back_and_then_served(
 
 
 def test_a_full_disk_is_seen(anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch, server: Any) -> None:
-    monkeypatch.setattr("service.artifacts.folder.MIN_FREE_BYTES", 2**80)
+    monkeypatch.setattr(server.app.state.services.artifacts, "_spare", 2**80)
     ready = anonymous.get("/readyz")
     assert ready.status_code == 503
     assert "MiB" in ready.json()["checks"]["artifacts"]

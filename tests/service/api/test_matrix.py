@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.service.api.helpers import DOTS, checkpoint, trained
+from tests.service.api.helpers import DOTS, checkpoint, fence, stored, trained
 from tests.service.api.test_access import sql
 from tests.service.api.test_routes import PUBLIC, SCOPES, routes
 
@@ -110,7 +110,9 @@ def test_nobody_speaks_for_a_worker_that_another_token_announced(
 ) -> None:
     other = caller(kind)
     sha256, data = checkpoint()
-    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    sending = f"/v1/worker/artifacts/{sha256}"
+    assert worker.put(sending, params=fence(held), content=data).is_success
+    assert other.put(sending, params=fence(held), content=data).status_code == 404
     announcement = {"name": "w1", "device": "cpu", "slots": 4, "datasets": [DOTS]}
     sent = bodies(sha256) | {"{worker}": announcement}
     own = [name for name, scope in SCOPES.items() if scope == "worker" and ("{task}" in name or "{worker}" in name)]
@@ -214,9 +216,8 @@ def test_a_worker_from_before_belongs_to_whom_announces_it_next(
     assert client_of("worker").put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 404
 
 
-def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(worker: httpx.Client) -> None:
-    sha256, data = checkpoint(7)
-    assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code == 201
+def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(server: Any, worker: httpx.Client) -> None:
+    sha256, data = stored(server.app, 7)
     assert worker.get(f"/v1/artifacts/{sha256}").content == data
     for path in ("/v1/experiments", "/v1/workers", "/v1/datasets", "/v1/audit", "/api/studies"):
         assert worker.get(path).status_code == 403
