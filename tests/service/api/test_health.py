@@ -60,6 +60,11 @@ def test_without_a_database_clients_are_asked_to_come_back_and_then_served(
     ready = anonymous.get("/readyz")
     assert ready.status_code == 503
     assert ready.json()["checks"]["database"] != "ok"
+    # Where the database is, is no stranger's business.
+    away = "The database does not answer; try again in a moment."
+    stranger = anonymous.get("/v1/experiments", headers={"Authorization": "Bearer nobodys"})
+    assert (stranger.status_code, stranger.json()["detail"]) == (503, away)
+    assert ready.json()["checks"]["database"] == away
     assert page.get("/").status_code == 503
     assert page.get("/api/studies").status_code == 503
     outage.end()

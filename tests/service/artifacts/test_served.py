@@ -55,6 +55,7 @@ def test_a_bucket_that_is_away_is_503_and_not_ready(database_url: str, s3_endpoi
         sent = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
         assert (sent.status_code, sent.json()["type"]) == (503, "/problems/storage-unavailable")
         assert "Retry-After" in sent.headers
+        assert sent.json()["detail"] == "The bucket for artifacts does not answer; try again in a moment."
 
 
 @pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "gs://bucket", "s3://bucket/a?b=c", "https://bucket"])
