@@ -37,6 +37,7 @@ from service.api.limits import Limits
 from service.api.openapi import describe
 from service.api.refusals import Refusals
 from service.api.services import Services
+from service.api.shared import Shared
 from service.artifacts import open_store
 from service.background import Background
 from service.domain.access import Scope
@@ -91,6 +92,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.limits = Limits(settings)
     app.state.refusals = Refusals(settings)
     app.state.owned_attempts = set()
+    app.state.readiness = Shared[dict[str, str]]()
+    app.state.database_version = Shared[str]()
     app.state.start_failure = None
     describe(app)
     problems.install(app)

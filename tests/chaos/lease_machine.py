@@ -201,6 +201,9 @@ class LeaseMachine(RuleBasedStateMachine):
         attempt = accepted[number % len(accepted)]
         answer = self.world.call("PUT", f"{attempt.path}/result", attempt.accepted)
         assert (answer.status_code, answer.json()["repeated"]) == (200, True)
+        another = {"result": {**(attempt.accepted or {})["result"], "total_seconds": 99.0}}
+        answer = self.world.call("PUT", f"{attempt.path}/result", another)
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/result-conflict")
 
     @precondition(lambda self: self.attempts)
     @rule(number=which, reason=st.sampled_from(RETRIED + FINAL))
