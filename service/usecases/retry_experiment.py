@@ -22,7 +22,8 @@ def retry_experiment(store: Storage, experiment_id: UUID, most_open: int = 0) ->
     """Make its failed tasks ready again, dead letters among them, and open the searches that died of such.
 
     What is decided stays decided: a trial of a decided search, or one that is infeasible, is left as it is. An
-    experiment that has ended goes on if there is anything to do, as one of at most ``most_open``; others that share its searches stay as they are.
+    experiment that has ended goes on if there is anything to do, as one of ``most_open`` at most (0: any number);
+    others that share its searches stay as they are.
     Retrying when nothing is left to retry changes nothing.
 
     Raises:
