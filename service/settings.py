@@ -82,7 +82,7 @@ class Settings(BaseSettings):
         256 * 1024**2, ge=0, description="what uploads leave free on the disk, which may be the database's as well"
     )
     artifact_grace_seconds: float = Field(
-        3600, ge=0, le=365 * 86400, description="how long an artifact that nothing names is kept"
+        3600, ge=60, le=365 * 86400, description="how long an artifact is kept that nothing names, not yet or no more"
     )
     collector_seconds: float = Field(600, ge=0.1, le=86400, description="between two collections of such artifacts")
     dashboard: bool = Field(True, description="serve optuna-dashboard at /dashboard")

@@ -39,6 +39,7 @@ def test_environment_is_read_and_token_files_follow_the_home(
         ("STAGETUNE_DATABASE_URL", "postgresql://me@[::bad/x", "STAGETUNE_DATABASE_URL: its host or port"),
         ("STAGETUNE_HOST", "0.0.0.0", "STAGETUNE_ALLOW_REMOTE=1"),  # noqa: S104
         ("STAGETUNE_TLS_KEY", "/nowhere/key.pem", "need each other"),
+        ("STAGETUNE_ARTIFACT_GRACE_SECONDS", "0", "STAGETUNE_ARTIFACT_GRACE_SECONDS"),
         ("STAGETUNE_LEASE_SECONDS", "12", "STAGETUNE_HEARTBEAT_SECONDS"),
     ],
 )
