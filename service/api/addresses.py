@@ -19,7 +19,7 @@ def _plain(value: object) -> object:
     return value
 
 
-Attempt = Annotated[int, BeforeValidator(_plain), Field(ge=1, le=2**31 - 1)]
+Attempt = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_plain)]
 
 
 class NamedAttempt(BaseModel):
