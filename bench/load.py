@@ -80,8 +80,8 @@ class Fleet:
         self.calls = calls
         self.held: dict[str, dict[str, Any]] = {}
         self.workers = [str(uuid4()) for _ in range(workers)]
-        self.digest, content = _checkpoint(1024)
-        calls.send("upload", "PUT", f"/v1/worker/artifacts/{self.digest}", content=content)
+        self.digest, self._content = _checkpoint(1024)
+        self._stored = False
 
     def register(self) -> None:
         body = {"device": "none", "slots": 2, "datasets": [digits().model_dump(mode="json")]}
@@ -94,6 +94,14 @@ class Fleet:
             answer = self.claim(worker, "first claim", 10)
             if answer is not None:
                 self.held[worker] = answer
+                self.store(answer)
+
+    def store(self, lease: dict[str, Any]) -> None:
+        """Upload the checkpoint that all results name, once."""
+        if not self._stored:
+            path, fence = f"/v1/worker/artifacts/{self.digest}", {name: lease[name] for name in ("task", "attempt")}
+            self.calls.send("upload", "PUT", path, params=fence, content=self._content)
+            self._stored = True
 
     def claim(self, worker: str, kind: str, wait: float = 0, due: float | None = None) -> dict[str, Any] | None:
         body = {"worker": worker, "request_id": str(uuid4()), "wait_seconds": wait}
@@ -191,6 +199,7 @@ def many_trials(trials: int, asks: int) -> None:
             while (lease := fleet.claim(fleet.workers[0], "wait", 30)) is None:
                 continue
             worker.seconds.setdefault("ask and claim", []).append(time.perf_counter() - began)
+            fleet.store(lease)
             path = f"/v1/worker/tasks/{lease['task']}/attempts/{lease['attempt']}/result"
             worker.send("result", "PUT", path, json={"result": _outcome(fleet.digest)})
         print(f"L3: a search with {trials} trials\n")
@@ -204,10 +213,15 @@ def many_trials(trials: int, asks: int) -> None:
 
 def large_uploads(uploads: int, megabytes: int) -> None:
     """L4."""
-    with serving() as server:
+    with serving() as server, server.client() as admin:
         calls = Calls(server, "worker")
+        fleet = Fleet(calls, 1)
+        fleet.register()
+        admin.post("/v1/experiments", json=submission("uploads", 10, "random")).raise_for_status()
+        fleet.hold(fleet.workers[0])
+        (lease,) = fleet.held.values()
+        fence = {name: lease[name] for name in ("task", "attempt")}
         files = [_checkpoint(megabytes * MB) for _ in range(uploads)]
-        calls.send("upload", "PUT", f"/v1/worker/artifacts/{files[0][0]}", content=_checkpoint(10)[1])
         before, peak, done = server.resident(), [0], threading.Event()
 
         def observe() -> None:
@@ -222,7 +236,7 @@ def large_uploads(uploads: int, megabytes: int) -> None:
             digest, content = file
             pieces = (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))
             path, headers = f"/v1/worker/artifacts/{digest}", {"Content-Length": str(len(content))}
-            return calls.send("upload", "PUT", path, content=pieces, headers=headers).status_code
+            return calls.send("upload", "PUT", path, params=fence, content=pieces, headers=headers).status_code
 
         with ThreadPoolExecutor(uploads) as pool:
             statuses = list(pool.map(upload, files))

@@ -76,18 +76,21 @@ def _work(url: str, token: str, checkpoint: bytes, done: threading.Event) -> Non
     )
     client, worker = ServerClient(url, token, patience=10), uuid4()
     client.register(worker, WorkerRegistration(name="bench", device="none", datasets=[held]))
-    client.upload(checkpoint)
     outcome = TrainingOutcome(
         outcome="complete", validation_accuracy=0.5, training_accuracy=0.5,
         checkpoint=hashlib.sha256(checkpoint).hexdigest(),
         epochs=1, training_seconds=0, feature_seconds=0, evaluation_seconds=0, total_seconds=0,
         memory=Memory(peak_bytes=0, method="none", analytic_bytes=0, resident_bytes=0),
     )  # fmt: skip
+    uploaded = False
     while not done.is_set():
         lease: Lease | None = client.lease(LeaseRequest(worker=worker, request_id=uuid4(), wait_seconds=1))
         if lease is None or lease.kind != "trial":
             continue
         try:
+            if not uploaded:
+                client.upload(checkpoint, lease)
+                uploaded = True
             client.result(lease, TaskResult(result=outcome))
         except LeaseLost:
             continue

@@ -38,6 +38,7 @@ from service.api.openapi import describe
 from service.api.patience import BodyPatience
 from service.api.refusals import Refusals
 from service.api.services import Services
+from service.api.shared import Shared
 from service.artifacts import open_store
 from service.background import Background
 from service.domain.access import Scope
@@ -93,6 +94,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.limits = Limits(settings)
     app.state.refusals = Refusals(settings)
     app.state.owned_attempts = set()
+    app.state.readiness = Shared[dict[str, str]]()
+    app.state.database_version = Shared[str]()
     app.state.start_failure = None
     describe(app)
     problems.install(app)
@@ -129,7 +132,7 @@ def _parts(app: FastAPI, settings: Settings) -> Iterator[None]:
         url = _database(settings, stack)
         store = Storage.connect(url, pool_size=settings.threads + _BACKGROUND_CONNECTIONS)
         stack.callback(store.close)
-        files = open_store(settings.artifacts, settings.home, settings.artifact_bytes)
+        files = open_store(settings.artifacts, settings.home, settings.artifact_bytes, settings.artifact_spare_bytes)
         files.discard_abandoned()
         ensure_token_file(store, settings.admin_token_file, "first admin token", Scope.ADMIN)
         ensure_token_file(store, settings.worker_token_file, "first worker token", Scope.WORKER)

@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -80,8 +80,11 @@ class Settings(BaseSettings):
 
     artifacts: str | None = Field(None, description="a folder or s3://bucket/prefix; default: home/artifacts")
     artifact_bytes: int = Field(2 * 1024**3, ge=1024, description="largest artifact accepted")
+    artifact_spare_bytes: int = Field(
+        256 * 1024**2, ge=0, description="what uploads leave free on the disk, which may be the database's as well"
+    )
     artifact_grace_seconds: float = Field(
-        3600, ge=0, le=365 * 86400, description="how long an artifact that nothing names is kept"
+        3600, ge=60, le=365 * 86400, description="how long an artifact is kept that nothing names, not yet or no more"
     )
     collector_seconds: float = Field(600, ge=0.1, le=86400, description="between two collections of such artifacts")
     dashboard: bool = Field(True, description="serve optuna-dashboard at /dashboard")
@@ -157,14 +160,29 @@ class Settings(BaseSettings):
                 f"unencrypted without TLS: set {PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY, or {PREFIX}ALLOW_REMOTE=1 "
                 "if a TLS proxy stands in front or you trust the network"
             )
-        url = self.database_url.get_secret_value() if self.database_url else ""
-        password = urlsplit(url).password
-        if password is not None and password.lower() in DEFAULT_PASSWORDS:
+        if any(password.strip().lower() in DEFAULT_PASSWORDS for password in self._database_passwords()):
             raise ValueError(
                 f"{PREFIX}DATABASE_URL has a password that everybody knows, and {PREFIX}HOST is {self.host}, which "
                 "other machines can reach: give the database a password of its own"
             )
         return self
+
+    def _database_passwords(self) -> list[str]:
+        """Wherever a password for the database may come from; a URL has it in two places, and libpq in its variable."""
+        if self.database_url is None:
+            return []
+        parts = urlsplit(self.database_url.get_secret_value())
+        found = parse_qs(parts.query, keep_blank_values=True).get("password", [])
+        if parts.password is not None:
+            found.append(unquote(parts.password))
+        if self.database_password_file is not None:
+            try:
+                found.append(self.database_password_file.read_text(encoding="utf-8"))
+            except (OSError, UnicodeDecodeError):
+                raise ValueError(
+                    f"{PREFIX}DATABASE_PASSWORD_FILE is {self.database_password_file}, which cannot be read"
+                ) from None
+        return found or [password for password in [os.environ.get("PGPASSWORD")] if password]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -126,11 +126,10 @@ class ServerClient:
         """Hand the task back unfinished; it costs no strike."""
         self._call("POST", f"{_attempt(lease)}/release", patience=patience)
 
-    def upload(self, content: bytes, lease: Lease | None = None, patience: float | None = None) -> Digest:
-        """Store an artifact, of an attempt or by itself, under its SHA-256 unless the server has it already."""
+    def upload(self, content: bytes, lease: Lease, patience: float | None = None) -> Digest:
+        """Store an artifact of an attempt under its SHA-256 unless the server has it already."""
         digest = hashlib.sha256(content).hexdigest()
-        fence = f"?task={lease.task}&attempt={lease.attempt}" if lease is not None else ""
-        path = f"/v1/worker/artifacts/{digest}{fence}"
+        path = f"/v1/worker/artifacts/{digest}?task={lease.task}&attempt={lease.attempt}"
         answer = self._call("PUT", path, content=content, timeout=_allowance(content), patience=patience)
         return _read(StoredArtifact, answer).sha256
 

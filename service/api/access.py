@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from contract.access import AuditPage, LoginCode, LoginRequest, NewToken, TokenRequest, TokenView
-from service.api.auth import ADMIN, DONE, SESSION_COOKIE, GuardedRoute, address_of
+from service.api.auth import ADMIN, DONE, SESSION_COOKIE, GuardedRoute, address_of, identity_of
 from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
@@ -45,9 +45,14 @@ def revoke_token(token: UUID, services: Served) -> None:
 
 
 @router.post("/login-codes", status_code=201, dependencies=[ADMIN])
-def create_login_code(services: Served) -> LoginCode:
-    """Make a one-time code for the page; in the fragment of the link it reaches no log and no Referer."""
-    made = logins.issue_login_code(services.store)
+def create_login_code(request: Request, services: Served) -> LoginCode:
+    """Make a one-time code for the page; in the fragment of the link it reaches no log and no Referer.
+
+    The session that it opens ends with the token that asks for it, if not before.
+    """
+    token = identity_of(request).token
+    assert token is not None  # sessions are no admins
+    made = logins.issue_login_code(services.store, token)
     return LoginCode(code=made.code, path=f"/login#code={made.code}", expires_at=made.expires_at)
 
 

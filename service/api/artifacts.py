@@ -11,11 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from contract.tasks import StoredArtifact
-from service.api.auth import WORKER, WORKER_OR_READ, GuardedRoute
+from service.api.addresses import Attempt
+from service.api.auth import OWN_IN_QUERY, WORKER, WORKER_OR_READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
 from service.artifacts.store import check_name
-from service.domain.errors import DigestMismatch, Fault, InvalidRequest, RangeNotSatisfiable
+from service.domain.errors import DigestMismatch, RangeNotSatisfiable
 from service.failpoints import reach
 from service.usecases.check_attempt import check_attempt
 from service.usecases.record_artifact import record_artifact, reuse_artifact
@@ -32,7 +33,7 @@ _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
 
 @router.put(
     "/worker/artifacts/{sha256}",
-    dependencies=[WORKER],
+    dependencies=[WORKER, OWN_IN_QUERY],
     max_body_size=_NO_LIMIT,
     responses={
         200: {"model": StoredArtifact, "description": "The server had it already"},
@@ -59,16 +60,13 @@ async def upload_artifact(
     request: Request,
     response: Response,
     services: Served,
-    task: Annotated[UUID | None, Query(description="whose attempt sends it")] = None,
-    attempt: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="refused once it is superseded")] = None,
+    task: Annotated[UUID, Query(description="whose attempt sends it")],
+    attempt: Annotated[Attempt, Query(description="refused once it is superseded")],
 ) -> StoredArtifact:
     """Store a safetensors checkpoint; it appears only when its bytes have been verified and are durable."""
-    if (task is None) != (attempt is None):
-        raise InvalidRequest(faults=[Fault("attempt" if attempt is None else "task", "task and attempt go together")])
     check_name(sha256)
-    if task is not None and attempt is not None:
-        # Before the body: a superseded worker need not send it.
-        await run_in_threadpool(check_attempt, services.store, task, attempt)
+    # Before the body: a superseded worker need not send it.
+    await run_in_threadpool(check_attempt, services.store, task, attempt)
     stored = await run_in_threadpool(reuse_artifact, services.store, services.artifacts, sha256)
     if stored is not None:
         # Read to its end, so that the client is not cut off while it still sends, and held to the same promise.

@@ -5,7 +5,7 @@ Whatever changes something for people is written into the audit trail before it 
 
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import Depends
@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.api.addresses import NamedAttempt, NamedWorker, read_names
 from service.api.limits import Limits
 from service.api.problems import code_of_status, printable
 from service.api.refusals import Refusals
@@ -31,6 +32,7 @@ from service.domain.errors import (
     TooManyRequests,
     Unauthenticated,
 )
+from service.storage import Storage
 from service.usecases.authenticate import authenticate_session, authenticate_token
 from service.usecases.own_worker import check_attempt, check_worker
 from service.usecases.write_audit import begin_entry, conclude_entry
@@ -51,18 +53,7 @@ def identify_request(services: Services, request: Request) -> Identity:
     """
     limits: Limits = request.app.state.limits
     refusals: Refusals = request.app.state.refusals
-    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
-    if authorization is not None:
-        scheme, _, secret = authorization.partition(" ")
-        secret = secret.strip()
-        if scheme.lower() != "bearer" or not secret:
-            raise Unauthenticated("the Authorization header must read `Bearer <token>`")
-        look_up, wrong = authenticate_token, "this token is unknown, expired or revoked"
-    elif session:
-        secret = session
-        look_up, wrong = authenticate_session, "this session has ended; `stagetune open` makes a new link"
-    else:
-        raise Unauthenticated("send `Authorization: Bearer <token>`; the first token is in STAGETUNE_HOME/admin-token")
+    look_up, secret, wrong = _secret_of(request)
     address, hashed = address_of(request), fingerprint(secret)
     identity: Identity | None = None
     try:
@@ -78,6 +69,26 @@ def identify_request(services: Services, request: Request) -> Identity:
         refusals.note(services.store, None, "authenticate", Unauthenticated.code, address)
         raise Unauthenticated(wrong)
     return identity
+
+
+def still_identified(services: Services, request: Request) -> bool:
+    """Whether the secret of a request that was let in is valid still. Raises DatabaseUnavailable."""
+    look_up, secret, _ = _secret_of(request)
+    return look_up(services.store, secret) is not None
+
+
+def _secret_of(request: Request) -> tuple[Callable[[Storage, str], Identity | None], str, str]:
+    """How to look a request's secret up, the secret, and what to say if it is wrong. Raises Unauthenticated."""
+    authorization, session = request.headers.get("authorization"), request.cookies.get(SESSION_COOKIE)
+    if authorization is not None:
+        scheme, _, secret = authorization.partition(" ")
+        secret = secret.strip()
+        if scheme.lower() != "bearer" or not secret:
+            raise Unauthenticated("the Authorization header must read `Bearer <token>`")
+        return authenticate_token, secret, "this token is unknown, expired or revoked"
+    if session:
+        return authenticate_session, session, "this session has ended; `stagetune open` makes a new link"
+    raise Unauthenticated("send `Authorization: Bearer <token>`; the first token is in STAGETUNE_HOME/admin-token")
 
 
 def address_of(request: Request) -> str:
@@ -114,35 +125,41 @@ class Requires:
 
 
 class Owns:
-    """Route dependency: the worker or the attempt in the address belongs to the token that asks. Raises NotFound.
+    """Route dependency: the worker or the attempt that is named belongs to the token that asks. Raises NotFound.
 
-    Who announced a worker, and whose an attempt is, never changes: what was found once is remembered.
+    Attempts are named in the ``path`` or in the ``query``. Whose an attempt is never changes once it is there and its
+    worker has a token: what was found then is remembered.
     """
 
     _REMEMBERED = 10_000
+
+    def __init__(self, place: Literal["path", "query"] = "path") -> None:
+        self._place = place
 
     async def __call__(self) -> None:
         """Everything is done by ``check``, before the body is read."""
 
     def check(self, request: Request) -> None:
-        """Look it up. Addresses that are not well-formed are the route's to refuse."""
+        """Look it up. Names that are not well-formed are refused here: the route is not to read them otherwise."""
         services: Services = request.app.state.services
         token = identity_of(request).token
-        given = request.path_params
-        try:
-            if "task" in given:
-                known: set[tuple[UUID, int, UUID | None]] = request.app.state.owned_attempts
-                task, attempt = UUID(given["task"]), int(given["attempt"])
-                if (task, attempt, token) in known or not 0 < attempt < 2**31:
-                    return
-                check_attempt(services.store, task, attempt, token)
-                if len(known) >= self._REMEMBERED:
-                    known.clear()
-                known.add((task, attempt, token))
-            elif "worker" in given:
-                check_worker(services.store, UUID(given["worker"]), token)
-        except ValueError:
+        if self._place == "query":
+            self._check_attempt(request, read_names(NamedAttempt, request.query_params, "query"), token)
+        elif "task" in request.path_params:
+            self._check_attempt(request, read_names(NamedAttempt, request.path_params, "path"), token)
+        elif "worker" in request.path_params:
+            check_worker(services.store, read_names(NamedWorker, request.path_params, "path").worker, token)
+
+    def _check_attempt(self, request: Request, named: NamedAttempt, token: UUID | None) -> None:
+        services: Services = request.app.state.services
+        known: set[tuple[UUID, int, UUID | None]] = request.app.state.owned_attempts
+        asked = (named.task, named.attempt, token)
+        if asked in known:
             return
+        if check_attempt(services.store, *asked):
+            if len(known) >= self._REMEMBERED:
+                known.clear()
+            known.add(asked)
 
 
 class GuardedRoute(StrictRoute):
@@ -245,4 +262,5 @@ SUBMIT = Depends(Requires(Scope.SUBMIT, audited=True))
 ADMIN = Depends(Requires(Scope.ADMIN, audited=True))
 WORKER = Depends(Requires(Scope.WORKER))
 OWN = Depends(Owns())
+OWN_IN_QUERY = Depends(Owns("query"))
 WORKER_OR_READ = Depends(Requires(Scope.WORKER, Scope.READ))

@@ -1,17 +1,18 @@
 """An experiment's history as it happens: server-sent events, or JSON for those who rather ask again."""
 
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from contract.experiments import Event
-from service.api.auth import READ, GuardedRoute
+from service.api.auth import READ, GuardedRoute, still_identified
 from service.api.problems import responses
 from service.api.services import Served, Services
 from service.domain.errors import DatabaseUnavailable, NotFound
@@ -43,6 +44,7 @@ _EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in 
 )
 async def follow_events(
     experiment: UUID,
+    request: Request,
     services: Served,
     after: Annotated[int, Query(ge=0, le=MAX_EVENT_ID, description="events with a higher id only")] = 0,
     form: Annotated[Literal["sse", "json"], Query(alias="format")] = "sse",
@@ -55,34 +57,37 @@ async def follow_events(
     if form == "json":
         return JSONResponse([Event.model_validate(event).model_dump(mode="json") for event in first.events])
     return StreamingResponse(
-        _stream(services, experiment, last, first),
+        _stream(services, request, experiment, last, first),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
     )
 
 
-async def _stream(services: Services, experiment: UUID, last: int, since: EventsSince) -> AsyncIterator[bytes]:
-    """Holds neither thread nor connection between two looks; ends with the experiment or the server."""
+async def _stream(
+    services: Services, request: Request, experiment: UUID, last: int, since: EventsSince
+) -> AsyncIterator[bytes]:
+    """Holds neither thread nor connection between two looks; ends with experiment, server, or what let it in."""
     yield format_sse_event(comment="stagetune", retry=RETRY_MS)
-    quiet = 0.0
+    checked = time.monotonic()
     while True:
         for event in since.events:
             data = Event.model_validate(event).model_dump_json()
             yield format_sse_event(data_str=data, event=event.kind, id=str(event.id))
-            last, quiet = event.id, 0.0
+            last = event.id
         if since.ended and len(since.events) < PAGE:
             yield format_sse_event(data_str="{}", event="end")
             return
         if len(since.events) < PAGE:
             pause = LOOK_SECONDS * random.uniform(0.75, 1.25)  # noqa: S311 - keeps streams from looking in step
             await services.bell.wait(pause)
-            quiet += pause
         if services.bell.closed:
             return
-        if quiet > HEARTBEAT_SECONDS:
-            quiet = 0.0
-            yield format_sse_event(comment="still here")
         try:
+            if time.monotonic() - checked > HEARTBEAT_SECONDS:
+                if not await run_in_threadpool(still_identified, services, request):
+                    return
+                checked = time.monotonic()
+                yield format_sse_event(comment="still here")
             since = await run_in_threadpool(follow_experiment, services.store, experiment, last, PAGE)
         except DatabaseUnavailable:
             since = EventsSince((), ended=False)

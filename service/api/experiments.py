@@ -143,10 +143,14 @@ def purge(experiment: UUID, services: Served) -> None:
     services.changed()
 
 
-@router.post("/experiments/{experiment}/retry", dependencies=[SUBMIT], responses=responses("not-found", "conflict"))
+@router.post(
+    "/experiments/{experiment}/retry",
+    dependencies=[SUBMIT],
+    responses=responses("not-found", "conflict", "too-many-experiments"),
+)
 def retry(experiment: UUID, services: Served) -> Retried:
     """Give its failed tasks another chance, wherever the search they belong to can still use it."""
-    retried = retry_experiment(services.store, experiment)
+    retried = retry_experiment(services.store, experiment, services.settings.open_experiments)
     services.changed()
     return Retried.model_validate(retried)
 

@@ -12,6 +12,7 @@ from service.api.problems import problem
 
 _HOST = re.compile(r"(?P<name>[a-z0-9]([a-z0-9._-]{0,252})|\[[0-9a-f:.]{2,45}\])(:(?P<port>\d{1,5}))?")
 _STARLETTES_BODY = b"Content Too Large"
+_YEAR = 365 * 86_400
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 PAGE_POLICY = (
@@ -54,6 +55,8 @@ class Guard:
                     )
                     return
                 _add_headers(headers)
+                if scope["scheme"] == "https" and _has_name_of_its_own(scope):
+                    headers.setdefault("Strict-Transport-Security", f"max-age={_YEAR}")
             elif replaced and message.get("body") == _STARLETTES_BODY:
                 return
             await send(message)
@@ -75,6 +78,12 @@ class Guard:
         if scope["method"] not in _SAFE and _crosses_sites(headers, host[0].lower()):
             return problem("forbidden", "requests that change something are not taken from other sites")
         return None
+
+
+def _has_name_of_its_own(scope: Scope) -> bool:
+    """Whether a name of its own is asked for: of localhost all ports would be bound to TLS."""
+    match = _HOST.fullmatch(Headers(scope=scope).get("host", "").lower())
+    return match is not None and match["name"] != "localhost" and not _is_address(match["name"])
 
 
 def _is_address(name: str) -> bool:

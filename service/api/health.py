@@ -1,12 +1,14 @@
 """For supervisors and load balancers; open to everybody, so nothing here tells more than they need."""
 
 import importlib.metadata
+from functools import partial
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from contract.access import Readiness, Version
 from service.api.problems import RETRY_SECONDS
-from service.api.services import Served
+from service.api.services import Served, Services
+from service.api.shared import Shared
 from service.domain.errors import StagetuneError
 from service.usecases.check_readiness import check_readiness, database_version
 
@@ -20,10 +22,13 @@ async def check_health() -> dict[str, str]:
 
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready; `checks` says why"}})
-def check_ready(response: Response, services: Served) -> Readiness:
-    """Whether the database answers at the right revision, background work is alive and artifacts can be stored."""
-    checks = check_readiness(services.store, services.settings.reaper_seconds)
-    checks["artifacts"] = services.artifacts.trouble() or "ok"
+async def check_ready(request: Request, response: Response, services: Served) -> Readiness:
+    """Whether the database answers at the right revision, background work is alive and artifacts can be stored.
+
+    The answer may be a second old.
+    """
+    shared: Shared[dict[str, str]] = request.app.state.readiness
+    checks = await shared.get(partial(_check, services))
     ready = all(state == "ok" for state in checks.values())
     if not ready:
         response.status_code = 503
@@ -31,14 +36,25 @@ def check_ready(response: Response, services: Served) -> Readiness:
     return Readiness(ready=ready, checks=checks)
 
 
+def _check(services: Services) -> dict[str, str]:
+    checks = check_readiness(services.store, services.settings.reaper_seconds)
+    checks["artifacts"] = services.artifacts.trouble() or "ok"
+    return checks
+
+
 @router.get("/version")
-def show_version(services: Served) -> Version:
+async def show_version(request: Request, services: Served) -> Version:
     """What is running."""
-    try:
-        database = database_version(services.store)
-    except StagetuneError:
-        database = "unavailable"
+    shared: Shared[str] = request.app.state.database_version
+    database = await shared.get(partial(_database_version, services))
     return Version(version=installed_version(), optuna=importlib.metadata.version("optuna"), database=database)
+
+
+def _database_version(services: Services) -> str:
+    try:
+        return database_version(services.store)
+    except StagetuneError:
+        return "unavailable"
 
 
 def installed_version() -> str:

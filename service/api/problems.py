@@ -1,6 +1,7 @@
 """Every error answer is problem+json (RFC 9457); which status a problem type has stands here and nowhere else."""
 
 import logging
+import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -75,6 +76,8 @@ TITLES: Mapping[ProblemType, str] = {
     "artifact-damaged": "The bytes are gone or damaged",
 }
 RETRY_SECONDS = 2
+_LOG_AGAIN_SECONDS = 10.0
+_logged: dict[str, tuple[str, float]] = {}
 # Problems of requests that never reached a route.
 _BY_STATUS: Mapping[int, ProblemType] = {
     400: "malformed-body", 401: "unauthenticated", 403: "forbidden", 404: "not-found", 405: "method-not-allowed",
@@ -130,9 +133,20 @@ def of_error(error: StagetuneError) -> JSONResponse:
         log.error("no status for problem type %s", error.code)
         return problem("internal-error", "the server met an error it has no name for")
     faults = [Fault(path=printable(fault.path), message=printable(fault.message)) for fault in error.faults]
+    if error.confidential:
+        _log_cause(error)
     seconds = error.seconds if isinstance(error, TooManyRequests) else None
     headers = {"Retry-After": str(seconds)} if seconds else None
-    return problem(error.code, printable(error.message), faults, headers=headers)  # type: ignore[arg-type]
+    return problem(error.code, printable(error.told), faults, headers=headers)  # type: ignore[arg-type]
+
+
+def _log_cause(error: StagetuneError) -> None:
+    """In an outage every request has the same cause: it is told once in a while."""
+    now = time.monotonic()
+    message, at = _logged.get(error.code, ("", 0.0))
+    if message != error.message or now - at > _LOG_AGAIN_SECONDS:
+        _logged[error.code] = error.message, now
+        log.warning("%s: %s", error.code, error.message)
 
 
 def code_of_status(status: int) -> ProblemType:

@@ -2,10 +2,9 @@
 
 import random
 import time
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from contract.tasks import (
@@ -21,6 +20,7 @@ from contract.tasks import (
     TaskResult,
     WorkerRegistration,
 )
+from service.api.addresses import Attempt
 from service.api.auth import OWN, WORKER, GuardedRoute, identity_of
 from service.api.limits import Limits
 from service.api.problems import responses
@@ -45,8 +45,6 @@ router = APIRouter(prefix="/v1/worker", route_class=GuardedRoute, tags=["worker 
 MAX_RESULT_BYTES = 16 * 1024**2
 # A waiting request looks again at least this often: other servers ring no bell here.
 LOOK_SECONDS = 1.0
-
-Attempt = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 
 @router.put("/workers/{worker}", responses=responses("invalid-request", "not-found"))

@@ -4,6 +4,7 @@ Keys, region and endpoint come from the variables that other S3 programs read as
 AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, and AWS_ALLOW_HTTP for an endpoint without TLS.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from service.domain.errors import NotFound, StorageUnavailable
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult
     from obstore.store import S3Store
+
+log = logging.getLogger(__name__)
 
 _CHUNK = 8 * 1024**2
 _UPLOADS_AT_ONCE = 4
@@ -104,7 +107,8 @@ class Bucket:
         try:
             self.find(_PROBE)
         except StorageUnavailable as error:
-            return error.message
+            log.warning("not ready: %s", error.message)
+            return error.told
         return None
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from service.artifacts.trouble import reading_errors, refuses_files, storage_err
 from service.domain.errors import NotFound
 from service.durable import sync_folder
 
-MIN_FREE_BYTES = 64 * 1024**2
 _CHUNK = 1024**2
 _NAME = re.compile(r"[0-9a-f]{64}")
 
@@ -82,10 +80,7 @@ class Folder:
 
     def trouble(self) -> str | None:
         """Why nothing can be stored at the moment, or None."""
-        if refuses_files(self.root):
-            return "the artifact folder cannot be written to"
-        free = shutil.disk_usage(self.root).free
-        return f"only {free // 1024**2} MiB are free for artifacts" if free < MIN_FREE_BYTES else None
+        return "the artifact folder cannot be written to" if refuses_files(self.root) else None
 
     def _target(self, sha256: str) -> Path:
         return self.root / sha256[:2] / sha256

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from uuid import uuid4
 from service.artifacts.checks import check_safetensors
 from service.artifacts.place import FoundFile, Place, StoredFile
 from service.artifacts.trouble import refuses_files, storage_errors
-from service.domain.errors import ArtifactDamaged, BodyTooLarge, DigestMismatch, NotFound
+from service.domain.errors import ArtifactDamaged, BodyTooLarge, DigestMismatch, NotFound, StorageFull
 
 ABANDONED_SECONDS = 24 * 3600
+SPARE_BYTES = 256 * 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REMEMBERED = 100_000
 
@@ -35,6 +37,7 @@ class Upload:
         self._size += len(chunk)
         if self._size > self._store.limit:
             raise BodyTooLarge(f"artifacts may have up to {self._store.limit} bytes")
+        self._store.check_room(len(chunk))
         self._hash.update(chunk)
         with storage_errors():
             self._file.write(chunk)
@@ -72,11 +75,12 @@ class Upload:
 class ArtifactStore:
     """Artifacts in a place; uploads wait in ``incoming`` until they are whole. No path a client gives is ever opened.
 
-    ``limit`` is the size of the largest artifact in bytes.
+    ``limit`` is the size of the largest artifact in bytes. Uploads leave ``spare`` bytes of their disk free: the
+    database may lie on it as well, and without room it stops.
     """
 
-    def __init__(self, place: Place, incoming: Path, limit: int) -> None:
-        self.place, self.limit = place, limit
+    def __init__(self, place: Place, incoming: Path, limit: int, spare: int = SPARE_BYTES) -> None:
+        self.place, self.limit, self._spare = place, limit, spare
         self._incoming = incoming
         incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = Lock()
@@ -145,7 +149,21 @@ class ArtifactStore:
         """Why nothing can be stored at the moment, or None."""
         if refuses_files(self._incoming):
             return "the artifact folder cannot be written to"
+        try:
+            self.check_room(1)
+        except StorageFull as error:
+            return error.message
         return self.place.trouble()
+
+    def check_room(self, size: int) -> None:
+        """Raises StorageFull if so many bytes more would take what uploads leave free."""
+        with storage_errors():
+            free = shutil.disk_usage(self._incoming).free
+        if free - size < self._spare:
+            raise StorageFull(
+                f"the disk for artifacts has {free // 1024**2} MiB left, and the last {self._spare // 1024**2} are "
+                "not for artifacts"
+            )
 
     def discard_abandoned(self) -> None:
         """Remove what uploads that a crash cut off have left; no upload that goes on is as old."""

@@ -21,11 +21,21 @@ class StagetuneError(Exception):
 
     code = "internal-error"
     faults: tuple[Fault, ...] = ()
+    confidential = False
 
     def __init__(self, message: str | None = None) -> None:
         """Without a message the class's docstring is the message."""
-        self.message = message or cleandoc(type(self).__doc__ or "").splitlines()[0]
+        self.message = message or self._sentence()
         super().__init__(self.message)
+
+    @property
+    def told(self) -> str:
+        """What clients are told: the message, unless that is for the operator's log alone."""
+        return self._sentence() if self.confidential else self.message
+
+    @classmethod
+    def _sentence(cls) -> str:
+        return cleandoc(cls.__doc__ or "").splitlines()[0]
 
 
 class InvalidSubmission(StagetuneError):
@@ -168,6 +178,7 @@ class StorageUnavailable(StagetuneError):
     """The bucket for artifacts does not answer; try again in a moment."""
 
     code = "storage-unavailable"
+    confidential = True
 
 
 class ArtifactDamaged(StagetuneError):
@@ -180,3 +191,4 @@ class DatabaseUnavailable(StagetuneError):
     """The database does not answer; try again in a moment."""
 
     code = "database-unavailable"
+    confidential = True

@@ -8,11 +8,14 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
+from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from service.api.auth import identify_request
+from service.api.explanations import EXPLANATIONS
 from service.api.guard import PAGE_POLICY
+from service.api.problems import STATUS, TITLES
 from service.api.services import Served
 from service.domain.access import Scope
 from service.domain.errors import NotFound, Unauthenticated
@@ -23,6 +26,16 @@ ASSETS = "/assets"
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 _templates = Jinja2Templates(directory=FOLDER / "templates")
+
+
+def _code(text: str) -> Markup:
+    """Text with what stands between backticks set as code."""
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(text.split("`"))
+    )
+
+
+_templates.env.filters["code"] = _code
 
 
 class LoginNeeded(Exception):
@@ -53,6 +66,16 @@ def add_pages(app: FastAPI) -> None:
 def login(request: Request) -> Response:
     """Takes a one-time code from the fragment of the address, or typed in."""
     return _page(request, "login.html")
+
+
+@router.get("/problems/{kind}")
+def problem(kind: str, request: Request) -> Response:
+    """What a type of problem means, for those who follow it out of an answer. Open to everybody, as the answers are."""
+    for code, explanation in EXPLANATIONS.items():
+        if code == kind:
+            told = {"title": TITLES[code], "answered": STATUS[code], **explanation._asdict()}
+            return _page(request, "problem.html", kind=code, **told)
+    raise NotFound("there is no such type of problem")
 
 
 @router.get("/")

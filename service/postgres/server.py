@@ -30,6 +30,8 @@ from service.postgres.locks import disarm, process_exists, try_lock
 USER = "stagetune"
 DATABASE = "stagetune"
 _INCOMING, _OUTGOING = "stagetune_incoming", "stagetune_outgoing"  # in the middle of a restore only
+# Nobody who has logged out is to be let in again by a restore.
+_ENDING = ("stagetune.session", "stagetune.login_code")
 
 _START_SECONDS = 120  # crash recovery replays the log before the first connection
 _STOP_SECONDS = 60
@@ -141,9 +143,13 @@ class EmbeddedPostgres:
         return self.url if self.running() else self.start()
 
     def backup(self, target: Path) -> None:
-        """Dump the database in pg_dump's custom format, for ``restore``; `target` appears only when it is whole."""
+        """Dump the database in pg_dump's custom format, for ``restore``; `target` appears only when it is whole.
+
+        Logins to the page stay out of it.
+        """
         partial = target.absolute().with_name(f"{target.name}.partial")
-        failure = self._client("pg_dump", "--format=custom", f"--file={partial}", DATABASE)
+        without = (f"--exclude-table-data={table}" for table in _ENDING)
+        failure = self._client("pg_dump", "--format=custom", *without, f"--file={partial}", DATABASE)
         if failure is not None:
             partial.unlink(missing_ok=True)
             raise PostgresError(f"The backup to {target} failed: {failure}; check the free space and that it runs.")

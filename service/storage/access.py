@@ -11,6 +11,8 @@ from service.storage.engine import Transaction
 # The last use of a token is known to the minute, so that not every request has to write.
 _STALE = "(last_used_at IS NULL OR last_used_at < now() - interval '1 minute')"
 
+_VALID = "(t.revoked_at IS NULL AND t.expires_at > now())"
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -35,8 +37,7 @@ def add_token(tx: Transaction, token_id: UUID, hashed: str, name: str, scope: Sc
 def token_holder(tx: Transaction, hashed: str) -> Holder | None:
     """Whose token it is; None for one that is unknown, expired or revoked."""
     row = tx.execute(
-        f"SELECT id, name, scope, {_STALE} AS stale FROM token"
-        " WHERE hash = :hash AND revoked_at IS NULL AND expires_at > now()",
+        f"SELECT t.id, t.name, t.scope, {_STALE} AS stale FROM token t WHERE t.hash = :hash AND {_VALID}",
         {"hash": hashed},
     ).one_or_none()
     return None if row is None else Holder(Identity(row.name, Scope(row.scope), str(row.id), row.id), row.stale)
@@ -63,40 +64,48 @@ def revoke_token(tx: Transaction, token_id: UUID) -> bool:
     return changed.rowcount == 1
 
 
-def add_login_code(tx: Transaction, hashed: str, minutes: int) -> datetime:
-    """Store a one-time code and return its end. Old codes are swept out on the way."""
+def add_login_code(tx: Transaction, hashed: str, minutes: int, token: UUID) -> datetime:
+    """Store a one-time code made with a token and return its end. Old codes are swept out on the way."""
     tx.execute("DELETE FROM login_code WHERE expires_at < now() - interval '1 day'")
     expires_at: datetime = tx.execute(
-        "INSERT INTO login_code (hash, expires_at)"
-        " VALUES (:hash, now() + make_interval(mins => :minutes)) RETURNING expires_at",
-        {"hash": hashed, "minutes": minutes},
+        "INSERT INTO login_code (hash, token_id, expires_at)"
+        " VALUES (:hash, :token, now() + make_interval(mins => :minutes)) RETURNING expires_at",
+        {"hash": hashed, "token": token, "minutes": minutes},
     ).scalar_one()
     return expires_at
 
 
-def use_login_code(tx: Transaction, hashed: str) -> bool:
-    """Use up a code; False when it is unknown, used or too old."""
-    used = tx.execute(
-        "UPDATE login_code SET used_at = now() WHERE hash = :hash AND used_at IS NULL AND expires_at > now()",
+def use_login_code(tx: Transaction, hashed: str) -> UUID | None:
+    """Use up a code and return the token behind it; None when the code is unknown, used or old, or its token ended."""
+    token: UUID | None = tx.execute(
+        f"""
+        UPDATE login_code c SET used_at = now() FROM token t
+        WHERE c.hash = :hash AND c.used_at IS NULL AND c.expires_at > now() AND t.id = c.token_id AND {_VALID}
+        RETURNING t.id
+        """,
         {"hash": hashed},
-    )
-    return used.rowcount == 1
+    ).scalar_one_or_none()
+    return token
 
 
-def add_session(tx: Transaction, hashed: str, hours: float) -> datetime:
-    """Start a session and return its end. Old sessions are swept out on the way."""
+def add_session(tx: Transaction, hashed: str, hours: float, token: UUID) -> datetime:
+    """Start a session, which ends with its token at the latest, and return its end. Old ones are swept out."""
     tx.execute("DELETE FROM session WHERE expires_at < now()")
     expires_at: datetime = tx.execute(
-        "INSERT INTO session (hash, expires_at)"
-        " VALUES (:hash, now() + make_interval(secs => :seconds)) RETURNING expires_at",
-        {"hash": hashed, "seconds": hours * 3600},
+        "INSERT INTO session (hash, token_id, expires_at)"
+        " VALUES (:hash, :token, now() + make_interval(secs => :seconds)) RETURNING expires_at",
+        {"hash": hashed, "token": token, "seconds": hours * 3600},
     ).scalar_one()
     return expires_at
 
 
 def has_session(tx: Transaction, hashed: str) -> bool:
-    """Whether the session is valid."""
-    found = tx.execute("SELECT 1 FROM session WHERE hash = :hash AND expires_at > now()", {"hash": hashed})
+    """Whether the session and the token behind it are valid."""
+    found = tx.execute(
+        f"SELECT 1 FROM session s JOIN token t ON t.id = s.token_id"
+        f" WHERE s.hash = :hash AND s.expires_at > now() AND {_VALID}",
+        {"hash": hashed},
+    )
     return found.one_or_none() is not None
 
 

@@ -1,9 +1,11 @@
 """The tables of access: tokens, logins and the audit trail."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Integer, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Integer, Table, Text
 from sqlalchemy.dialects.postgresql import UUID
 
 from service.storage.columns import metadata, moment, one_of
+
+_BEHIND = "that made the code; what came of it ends with it"
 
 token = Table(
     "token",
@@ -25,6 +27,7 @@ login_code = Table(
     Column("hash", Text, primary_key=True),
     Column("expires_at", DateTime(timezone=True), nullable=False),
     moment("used_at"),
+    Column("token_id", UUID, ForeignKey(token.c.id), nullable=False, comment=_BEHIND),
 )
 
 session = Table(
@@ -33,6 +36,7 @@ session = Table(
     Column("hash", Text, primary_key=True),
     moment("created_at", nullable=False),
     Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("token_id", UUID, ForeignKey(token.c.id), nullable=False, comment=_BEHIND),
 )
 
 audit = Table(

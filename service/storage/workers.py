@@ -86,17 +86,13 @@ def owner(tx: Transaction, worker_id: UUID) -> Owner | None:
     return None if row is None else Owner(row.token_id, row.slots)
 
 
-def owned_attempt(tx: Transaction, task: UUID, attempt: int, token: UUID) -> bool:
-    """Whether the worker of an attempt belongs to a token; of an attempt that never was, one of the task's others."""
+def attempt_owners(tx: Transaction, task: UUID) -> list[tuple[int, UUID | None]]:
+    """The attempts of a task, each with the token that announced its worker, if that was noted."""
     rows = tx.execute(
-        """
-        SELECT a.n, coalesce(w.token_id = :token, true) AS owned FROM attempt a JOIN worker w ON w.id = a.worker_id
-        WHERE a.task_id = :task
-        """,
-        {"task": task, "token": token},
-    ).all()
-    named = [row.owned for row in rows if row.n == attempt]
-    return all(named) if named else any(row.owned for row in rows)
+        "SELECT a.n, w.token_id FROM attempt a JOIN worker w ON w.id = a.worker_id WHERE a.task_id = :task",
+        {"task": task},
+    )
+    return [(row.n, row.token_id) for row in rows]
 
 
 def slots_of(tx: Transaction, token: UUID, alive_seconds: float) -> int:

@@ -1,8 +1,12 @@
 """Whether the service can do its work."""
 
+import logging
+
 from service.domain.errors import DatabaseUnavailable
 from service.storage import Storage, health, heartbeats
 from service.storage.migrations import head
+
+log = logging.getLogger(__name__)
 
 # A beat may come late while a statement waits for a lock.
 _MISSED_BEATS = 6
@@ -16,7 +20,8 @@ def check_readiness(store: Storage, reaper_seconds: float) -> dict[str, str]:
         with store.reading() as tx:
             pulse = health.pulse(tx)
     except DatabaseUnavailable as error:
-        return {"database": error.message}
+        log.warning("not ready: %s", error.message)
+        return {"database": error.told}
     checks = {"database": "ok", "migrations": "ok"}
     if pulse.revision != head():
         checks["migrations"] = f"the database is at {pulse.revision}, this server needs {head()}"

@@ -1,6 +1,7 @@
 """Logging in to the page: a one-time code from the command line becomes a session in the browser."""
 
 import secrets
+from uuid import UUID
 
 from service.domain.access import LoginCode, fingerprint
 from service.domain.errors import Unauthenticated
@@ -9,22 +10,23 @@ from service.storage import Storage, access
 CODE_MINUTES = 5
 
 
-def issue_login_code(store: Storage) -> LoginCode:
-    """A code that opens one session within five minutes."""
+def issue_login_code(store: Storage, token: UUID) -> LoginCode:
+    """A code that opens one session within five minutes, which ends with the ``token`` that made it at the latest."""
     code = secrets.token_urlsafe(24)
     with store.transaction() as transaction:
-        return LoginCode(code, access.add_login_code(transaction, fingerprint(code), CODE_MINUTES))
+        return LoginCode(code, access.add_login_code(transaction, fingerprint(code), CODE_MINUTES, token))
 
 
 def log_in(store: Storage, code: str, hours: float) -> str:
-    """Spend a code for a session's secret. Raises Unauthenticated if it is unknown, used or expired."""
+    """Spend a code for a session's secret. Raises Unauthenticated if it, or the token behind it, is not valid."""
     secret = secrets.token_urlsafe(32)
     with store.transaction() as transaction:
-        if not access.use_login_code(transaction, fingerprint(code)):
+        token = access.use_login_code(transaction, fingerprint(code))
+        if token is None:
             raise Unauthenticated(
                 "this code is unknown, used already or older than five minutes: `stagetune open` makes another"
             )
-        access.add_session(transaction, fingerprint(secret), hours)
+        access.add_session(transaction, fingerprint(secret), hours, token)
     return secret
 
 

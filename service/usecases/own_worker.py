@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from service.domain.errors import NotFound
+from service.domain.errors import LeaseLost, NotFound
 from service.storage import Storage, workers
 
 
@@ -15,12 +15,21 @@ def check_worker(store: Storage, worker: UUID, token: UUID | None) -> int:
     return 0 if owner is None else owner.slots
 
 
-def check_attempt(store: Storage, task: UUID, attempt: int, token: UUID | None) -> None:
-    """Nothing for an attempt of a worker of the token. Raises NotFound for any other, as for an unknown task."""
+def check_attempt(store: Storage, task: UUID, attempt: int, token: UUID | None) -> bool:
+    """Whether an attempt is the token's for good; of a worker from before tokens were noted it is anybody's for now.
+
+    Raises:
+        NotFound: it is another token's; the same as for an unknown task.
+        LeaseLost: there is no such attempt of a task that the token had: one day it may be another's.
+    """
     with store.reading() as tx:
-        owned = token is not None and workers.owned_attempt(tx, task, attempt, token)
-    if not owned:
+        owners = workers.attempt_owners(tx, task)
+    known = [owner for n, owner in owners if n == attempt]
+    if token is None or not {token, None} & set(known or [owner for _, owner in owners]):
         raise NotFound(f"there is no task {task}")
+    if not known:
+        raise LeaseLost
+    return known[0] is not None
 
 
 def count_slots(store: Storage, token: UUID, alive_seconds: float) -> int:

@@ -4,13 +4,14 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
-from service.domain.errors import Conflict, TooManyExperiments
+from service.domain.errors import Conflict
 from service.domain.experiment import ExperimentSpec
 from service.domain.identity import digest
 from service.domain.plan import plan_experiment
 from service.domain.states import SearchState
 from service.failpoints import reach
 from service.storage import Storage, experiments, searches
+from service.usecases.limit_experiments import limit_experiments
 
 
 def submit_experiment(
@@ -42,11 +43,7 @@ def submit_experiment(
                     raise Conflict(f"the idempotency key was used for another submission, experiment {known_id}")
                 return known_id
         experiments.lock_membership(tx)
-        if most_open and experiments.count_open(tx) >= most_open:
-            raise TooManyExperiments(
-                f"{most_open} experiments are running or paused, the most that this server takes "
-                "(STAGETUNE_OPEN_EXPERIMENTS)"
-            )
+        limit_experiments(tx, most_open)
         keys = [planned.key for planned in plan.searches]
         shared, generations = searches.shareable(tx, keys), searches.generations(tx, keys)
         ids = {key: found.id for key, found in shared.items()}

@@ -10,6 +10,7 @@ from client.console import report_error
 from client.errors import from_problem
 from client.exitcodes import ExitCode
 from contract.problems import Problem, ProblemType
+from service.api.explanations import EXPLANATIONS
 from service.api.problems import STATUS, of_error
 from service.api.submissions import read_submission, understand
 from service.domain.datasets import known
@@ -23,6 +24,12 @@ def test_every_problem_type_is_documented_with_its_status() -> None:
     listed = dict(re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", (DOCS / "errors.md").read_text(), re.MULTILINE))
     assert set(listed) == set(get_args(ProblemType))
     assert listed == {code: str(status) for code, status in STATUS.items()}
+
+
+def test_the_pages_of_problem_types_say_what_the_documentation_says() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| \d{3} \| (.*) \| (.*) \|$", (DOCS / "errors.md").read_text(), re.MULTILINE)
+    plain = {code: tuple(re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text) for text in texts) for code, *texts in rows}
+    assert plain == EXPLANATIONS
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -17,7 +17,7 @@ from tests.service.api.conftest import module_database as module_database
 from tests.service.api.conftest import registered as registered
 from tests.service.api.conftest import server as server
 from tests.service.api.conftest import worker as worker
-from tests.service.api.helpers import checkpoint, evaluated, trained
+from tests.service.api.helpers import checkpoint, evaluated, fence, trained
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -78,7 +78,6 @@ def link(admin: httpx.Client) -> str:
 def train(worker: httpx.Client, name: str, most: int | None = None) -> int:
     """Do the tasks there are, at most so many, and return their number."""
     sha256, data = checkpoint()
-    assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).is_success
     done = 0
     while done != most:
         ask = {"worker": name, "request_id": str(uuid4()), "wait_seconds": 3}
@@ -86,6 +85,7 @@ def train(worker: httpx.Client, name: str, most: int | None = None) -> int:
         if answer.status_code == 204:
             break
         task = answer.json()
+        assert worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data).is_success
         accuracy = 0.5 + done / 100
         result = evaluated(accuracy) if task["kind"] == "evaluate" else trained(sha256, accuracy)
         path = f"/v1/worker/tasks/{task['task']}/attempts/{task['attempt']}/result"

@@ -159,6 +159,9 @@ class LeaseMachine(RuleBasedStateMachine):
         attempt = accepted[number % len(accepted)]
         answer = self.world.call("PUT", f"{attempt.path}/result", attempt.accepted)
         assert (answer.status_code, answer.json()["repeated"]) == (200, True)
+        another = {"result": {**(attempt.accepted or {})["result"], "total_seconds": 99.0}}
+        answer = self.world.call("PUT", f"{attempt.path}/result", another)
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/result-conflict")
 
     @precondition(lambda self: self.attempts)
     @rule(number=which, reason=st.sampled_from(RETRIED + FINAL))
@@ -331,7 +334,11 @@ class LeaseMachine(RuleBasedStateMachine):
         if attempt.task.kind == "evaluate":
             return evaluated(accuracy)
         sha256, data = checkpoint(int(accuracy * 100))
-        self.world.call("PUT", f"/v1/worker/artifacts/{sha256}{attempt.fence}", content=data)
+        stored = self.world.call("PUT", f"/v1/worker/artifacts/{sha256}{attempt.fence}", content=data)
+        if attempt.may_write:
+            assert stored.is_success, stored.text
+        else:
+            self.assert_lost(stored)
         body = trained(sha256, accuracy)
         if diverged:
             body["result"] |= {"outcome": "diverged", "checkpoint": None}

@@ -7,7 +7,7 @@ import pytest
 
 from tests.chaos.world import World
 from tests.invariants import violations
-from tests.service.api.helpers import DOTS, checkpoint, submission, trained
+from tests.service.api.helpers import DOTS, checkpoint, fence, submission, trained
 
 WORKER = "00000000-0000-4000-8000-000000000001"
 TOTAL = [{"architecture": "A", "learning": "total"}]
@@ -34,7 +34,7 @@ def world(chaos_database: str, tmp_path: Path) -> Iterator[World]:
     world.background.plan()
     lease = world.call("POST", "/v1/worker/leases", {"worker": WORKER, "request_id": WORKER}).json()
     sha256, data = checkpoint()
-    world.call("PUT", f"/v1/worker/artifacts/{sha256}", content=data)
+    world.call("PUT", f"/v1/worker/artifacts/{sha256}", params=fence(lease), content=data)
     path = f"/v1/worker/tasks/{lease['task']}/attempts/{lease['attempt']}/result"
     assert world.call("PUT", path, trained(sha256)).is_success
     world.background.plan()

@@ -39,6 +39,7 @@ def test_environment_is_read_and_token_files_follow_the_home(
         ("STAGETUNE_DATABASE_URL", "postgresql://me@[::bad/x", "STAGETUNE_DATABASE_URL: its host or port"),
         ("STAGETUNE_HOST", "0.0.0.0", "STAGETUNE_ALLOW_REMOTE=1"),  # noqa: S104
         ("STAGETUNE_TLS_KEY", "/nowhere/key.pem", "need each other"),
+        ("STAGETUNE_ARTIFACT_GRACE_SECONDS", "0", "STAGETUNE_ARTIFACT_GRACE_SECONDS"),
         ("STAGETUNE_LEASE_SECONDS", "12", "STAGETUNE_HEARTBEAT_SECONDS"),
     ],
 )
@@ -77,6 +78,42 @@ def test_nobody_opens_up_with_a_password_that_everybody_knows(password: str) -> 
         Settings.load(database_url=url, host="0.0.0.0", allow_remote=True)  # noqa: S104
     assert url not in str(caught.value)
     Settings.load(database_url="postgresql://me:Xk2-long@db/s", host="0.0.0.0", allow_remote=True)  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("url", "file", "variable"),
+    [
+        ("postgresql://me:post%67res@db/s", None, None),
+        ("postgresql://me:%63hangeme@db/s", None, None),
+        ("postgresql://me@db/s?password=postgres", None, None),
+        ("postgresql://me:Xk2-long@db/s?application_name=a&password=%70ostgres", None, None),
+        ("postgresql:///s?host=db&user=me&password=", None, None),
+        ("postgresql://me@db/s", "postgres\n", None),
+        ("postgresql://me@db/s", "", None),
+        ("postgresql://me@db/s", None, "postgres"),
+    ],
+)
+def test_such_a_password_is_seen_wherever_it_comes_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, file: str | None, variable: str | None
+) -> None:
+    given: dict[str, object] = {"database_url": url}
+    if file is not None:
+        (tmp_path / "password").write_text(file)
+        given["database_password_file"] = tmp_path / "password"
+    if variable is not None:
+        monkeypatch.setenv("PGPASSWORD", variable)
+    Settings.load(**given)
+    with pytest.raises(SettingsError, match="password of its own"):
+        Settings.load(**given, host="0.0.0.0", allow_remote=True)  # noqa: S104
+
+
+def test_a_password_of_its_own_in_a_file_opens_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PGPASSWORD", "postgres")  # which nobody asks for then
+    (tmp_path / "password").write_text("Xk2-long\n")
+    given = {"database_url": "postgresql://me@db/s", "host": "0.0.0.0", "allow_remote": True}  # noqa: S104
+    Settings.load(**given, database_password_file=tmp_path / "password")
+    with pytest.raises(SettingsError, match=r"STAGETUNE_DATABASE_PASSWORD_FILE is .*cannot be read"):
+        Settings.load(**given, database_password_file=tmp_path / "missing")
 
 
 def test_the_database_url_never_shows() -> None:

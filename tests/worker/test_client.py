@@ -29,7 +29,7 @@ CALLS: dict[str, Callable[[ServerClient], Any]] = {
     "result": lambda client: client.result(LEASE, RESULT),
     "failure": lambda client: client.failure(LEASE, TaskFailure(reason="crashed", message="no")),
     "release": lambda client: client.release(LEASE),
-    "upload": lambda client: client.upload(CONTENT),
+    "upload": lambda client: client.upload(CONTENT, LEASE),
 }
 
 
@@ -91,7 +91,7 @@ def test_heartbeats_and_goodbyes_are_tried_once(server: ProtocolServer, client: 
 def test_a_full_server_is_waited_for(server: ProtocolServer, client: ServerClient) -> None:
     server.next("upload", problem(507, "storage-full", "no space left"))
 
-    assert client.upload(CONTENT) == DIGEST
+    assert client.upload(CONTENT, LEASE) == DIGEST
 
 
 def test_a_server_that_says_when_to_come_back_is_not_asked_before(server: ProtocolServer) -> None:
@@ -177,7 +177,7 @@ def test_reports_travel_with_the_heartbeat(server: ProtocolServer, client: Serve
 
 
 def test_an_upload_is_named_by_its_content(server: ProtocolServer, client: ServerClient) -> None:
-    assert client.upload(CONTENT) == DIGEST
+    assert client.upload(CONTENT, LEASE) == DIGEST
 
     assert server.artifacts == {DIGEST: CONTENT}
 

@@ -134,7 +134,7 @@ def test_a_snapshot_of_no_use_costs_only_the_time(
         snapshot = newest(server)
         assert snapshot is not None
         content = server.artifacts[snapshot.sha256][:-100]
-    named = Snapshot(sha256=client.upload(content), fraction=0.5)
+    named = Snapshot(sha256=client.upload(content, lease), fraction=0.5)
     if trouble == "gone":
         server.artifacts.clear()
 
@@ -160,9 +160,8 @@ class Slow:
         self.contents: list[bytes] = []
         self.fails = False
 
-    def upload(self, content: bytes, lease: Lease | None = None, patience: float | None = None) -> Digest:
-        assert lease is not None
-        assert patience == 0
+    def upload(self, content: bytes, lease: Lease, patience: float | None = None) -> Digest:
+        assert (lease.attempt, patience) == (1, 0)
         self.begun.release()
         assert self.go_on.acquire(timeout=60)
         if self.fails:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.settings import Settings
-from tests.service.api.helpers import DOTS, submission
+from tests.service.api.helpers import DOTS, hold_task
 
 ClientOf = Callable[[str], httpx.Client]
 
@@ -156,10 +156,9 @@ def _execute(url: str, sql: str) -> None:
 
 
 @pytest.fixture
-def held(admin: httpx.Client, worker: httpx.Client, registered: str) -> Iterator[dict[str, str]]:
+def held(admin: httpx.Client, worker: httpx.Client) -> Iterator[dict[str, str]]:
     """A task that a worker of the worker token holds, as parameters of addresses."""
-    experiment = admin.post("/v1/experiments", json=submission(reuse=False)).json()["id"]
-    body = {"worker": registered, "request_id": str(uuid4()), "wait_seconds": 20}
-    lease = worker.post("/v1/worker/leases", json=body).json()
-    yield {"worker": registered, "task": lease["task"], "attempt": str(lease["attempt"])}
-    admin.post(f"/v1/experiments/{experiment}/cancel")
+    made = hold_task(admin, worker)
+    yield made
+    worker.delete(f"/v1/worker/workers/{made['worker']}")
+    admin.post(f"/v1/experiments/{made['experiment']}/cancel")

@@ -3,7 +3,15 @@
 import hashlib
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
+
+import httpx
+from fastapi import FastAPI
+
+from service.api.services import Services
+from service.usecases.record_artifact import record_artifact
 
 DOTS = {
     "name": "dots", "digest": "d" * 64, "shape": [1, 8, 8], "classes": 10, "train": 1437, "test": 360,
@@ -28,6 +36,32 @@ def checkpoint(seed: int = 0) -> tuple[str, bytes]:
     header = json.dumps({"w": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     data = struct.pack("<Q", len(header)) + header + struct.pack("<f", float(seed))
     return hashlib.sha256(data).hexdigest(), data
+
+
+def fence(lease: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters by which an upload says whose it is."""
+    return {"task": lease["task"], "attempt": lease["attempt"]}
+
+
+def hold_task(admin: httpx.Client, worker: httpx.Client) -> dict[str, str]:
+    """Submit an experiment, announce a worker and lease a task: ``experiment``, ``worker``, ``task``, ``attempt``."""
+    name = str(uuid4())
+    body = {"name": "w1", "device": "cpu", "slots": 4, "datasets": [DOTS]}
+    assert worker.put(f"/v1/worker/workers/{name}", json=body).status_code == 200
+    experiment = admin.post("/v1/experiments", json=submission(reuse=False)).json()["id"]
+    ask = {"worker": name, "request_id": str(uuid4()), "wait_seconds": 20}
+    lease = worker.post("/v1/worker/leases", json=ask).json()
+    return {"experiment": experiment, "worker": name, "task": lease["task"], "attempt": str(lease["attempt"])}
+
+
+def stored(app: FastAPI, seed: int = 0) -> tuple[str, bytes]:
+    """A checkpoint that is in the store, whoever has uploaded it."""
+    services: Services = app.state.services
+    sha256, data = checkpoint(seed)
+    with services.artifacts.upload(sha256) as upload:
+        upload.write(data)
+        record_artifact(services.store, upload)
+    return sha256, data
 
 
 def trained(sha256: str, accuracy: float = 0.5) -> dict[str, Any]:

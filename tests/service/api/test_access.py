@@ -111,6 +111,33 @@ def test_a_code_opens_one_session(admin: httpx.Client, connect: Callable[..., ht
     assert late.status_code == 401
 
 
+def login(client: httpx.Client, connect: Callable[..., httpx.Client]) -> httpx.Client:
+    """A browser that has logged in with a code that this client made."""
+    browser = connect()
+    assert browser.post("/v1/login", json={"code": client.post("/v1/login-codes").json()["code"]}).status_code == 204
+    return browser
+
+
+@pytest.mark.parametrize("end", ["revoked_at = now()", "expires_at = now() - interval '1 second'"])
+def test_a_session_and_a_code_end_with_the_token_behind_them(
+    admin: httpx.Client, connect: Callable[..., httpx.Client], module_database: str, end: str
+) -> None:
+    made = admin.post("/v1/tokens", json={"name": "leaves", "scope": "admin"}).json()
+    leaver = connect(made["token"])
+    browser, other = login(leaver, connect), login(admin, connect)
+    unused = leaver.post("/v1/login-codes").json()["code"]
+    assert browser.get("/v1/experiments").status_code == 200
+
+    sql(module_database, f"UPDATE token SET {end} WHERE id = '{made['id']}'")
+
+    for refused in (browser.get("/v1/experiments"), browser.post(f"/v1/experiments/{NOWHERE}/pause")):
+        assert (refused.status_code, refused.json()["type"]) == (401, "/problems/unauthenticated")
+    assert browser.get("/").headers["Location"].startswith("/login")
+    assert browser.get("/api/studies").status_code == 401
+    assert connect().post("/v1/login", json={"code": unused}).status_code == 401
+    assert other.get("/v1/experiments").status_code == 200
+
+
 def test_a_session_submits_and_controls_but_issues_no_tokens(page: httpx.Client, registered: str) -> None:
     assert registered
     experiment = page.post("/v1/experiments", json=submission(reuse=False)).json()

@@ -5,14 +5,16 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.service.api.helpers import checkpoint
+from tests.service.api.helpers import checkpoint, fence, stored
 
 
-def test_a_checkpoint_goes_in_and_comes_out_as_it_was(worker: httpx.Client, admin: httpx.Client) -> None:
+def test_a_checkpoint_goes_in_and_comes_out_as_it_was(
+    worker: httpx.Client, admin: httpx.Client, held: dict[str, str]
+) -> None:
     sha256, data = checkpoint(1)
     assert worker.head(f"/v1/artifacts/{sha256}").status_code == 404
-    first = worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
-    again = worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    first = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
+    again = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
     assert (first.status_code, again.status_code) == (201, 200)
     assert first.json() == again.json() == {"sha256": sha256, "size": len(data)}
     got = admin.get(f"/v1/artifacts/{sha256}")
@@ -25,9 +27,8 @@ def test_a_checkpoint_goes_in_and_comes_out_as_it_was(worker: httpx.Client, admi
     assert head.headers["Content-Length"] == str(len(data))
 
 
-def test_a_part_of_a_checkpoint_can_be_asked_for(worker: httpx.Client) -> None:
-    sha256, data = checkpoint(2)
-    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+def test_a_part_of_a_checkpoint_can_be_asked_for(server: Any, worker: httpx.Client) -> None:
+    sha256, data = stored(server.app, 2)
     parts = {"4-9": data[4:10], "4-": data[4:], "-5": data[-5:], "4-999999": data[4:], f"-{len(data) + 1}": data}
     for wanted, expected in parts.items():
         for condition in ({}, {"If-Range": f'"{sha256}"'}):
@@ -43,29 +44,32 @@ def test_a_part_of_a_checkpoint_can_be_asked_for(worker: httpx.Client) -> None:
     ("content", "status", "kind"),
     [(b"other bytes", 422, "digest-mismatch"), (b"", 422, "digest-mismatch"), (bytes(100_001), 413, "body-too-large")],
 )
-def test_bytes_that_do_not_fit_are_refused(worker: httpx.Client, content: bytes, status: int, kind: str) -> None:
-    answer = worker.put(f"/v1/worker/artifacts/{'b' * 64}", content=content)
+def test_bytes_that_do_not_fit_are_refused(
+    worker: httpx.Client, held: dict[str, str], content: bytes, status: int, kind: str
+) -> None:
+    answer = worker.put(f"/v1/worker/artifacts/{'b' * 64}", params=fence(held), content=content)
     assert answer.status_code == status
     assert answer.json()["type"] == f"/problems/{kind}"
 
 
-def test_a_stream_without_length_is_cut_at_the_limit(worker: httpx.Client) -> None:
+def test_a_stream_without_length_is_cut_at_the_limit(worker: httpx.Client, held: dict[str, str]) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(4000):
             yield bytes(1024)
 
     try:
-        answer = worker.put(f"/v1/worker/artifacts/{'b' * 64}", content=endless())
+        answer = worker.put(f"/v1/worker/artifacts/{'b' * 64}", params=fence(held), content=endless())
     except httpx.TransportError:
         return  # the server closed the connection while we still sent
     assert answer.status_code == 413
 
 
-def test_a_pickle_is_no_checkpoint(worker: httpx.Client) -> None:
+def test_a_pickle_is_no_checkpoint(worker: httpx.Client, held: dict[str, str]) -> None:
     import hashlib
 
     data = b"\x80\x04cposix\nsystem\n."
-    answer = worker.put(f"/v1/worker/artifacts/{hashlib.sha256(data).hexdigest()}", content=data)
+    name = hashlib.sha256(data).hexdigest()
+    answer = worker.put(f"/v1/worker/artifacts/{name}", params=fence(held), content=data)
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/invalid-artifact"
 
@@ -77,26 +81,27 @@ def test_a_pickle_is_no_checkpoint(worker: httpx.Client) -> None:
         "C:%5c", "a%00b", "%c0%ae%c0%ae%2f", "\uff0e\uff0e\uff0f", "A" * 64, "a" * 4096, "tmp", ".",
     ],
 )  # fmt: skip
-def test_no_name_leads_out_of_the_store(worker: httpx.Client, server: Any, name: str) -> None:
+def test_no_name_leads_out_of_the_store(worker: httpx.Client, server: Any, held: dict[str, str], name: str) -> None:
     home: Path = server.settings.home
     before = {path for path in home.rglob("*") if path.is_file()}
-    for method, path in (("GET", "/v1/artifacts/"), ("PUT", "/v1/worker/artifacts/")):
-        answer = worker.request(method, path + name, content=b"x" if method == "PUT" else None)
+    fenced = "?task={task}&attempt={attempt}".format(**held)
+    for method, path in (("GET", f"/v1/artifacts/{name}"), ("PUT", f"/v1/worker/artifacts/{name}{fenced}")):
+        answer = worker.request(method, path, content=b"x" if method == "PUT" else None)
         assert answer.status_code in (404, 405), answer.text
         assert answer.headers["Content-Type"] == "application/problem+json"
     assert {path for path in home.rglob("*") if path.is_file()} == before
 
 
 def test_damage_is_a_problem_of_its_own_until_the_bytes_come_again(
-    worker: httpx.Client, admin: httpx.Client, server: Any
+    worker: httpx.Client, admin: httpx.Client, server: Any, held: dict[str, str]
 ) -> None:
-    sha256, data = checkpoint(3)
-    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    sha256, data = stored(server.app, 3)
     path = server.settings.home / "artifacts" / sha256[:2] / sha256
     for damage in (lambda: path.write_bytes(data[:-1] + b"x"), path.unlink):
         damage()
         answer = admin.get(f"/v1/artifacts/{sha256}")
         assert (answer.status_code, answer.json()["type"]) == (410, "/problems/artifact-damaged")
         assert sha256 in answer.json()["detail"]
-        assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code == 201
+        again = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
+        assert again.status_code == 201
         assert admin.get(f"/v1/artifacts/{sha256}").content == data

@@ -79,8 +79,8 @@ def test_without_a_database_every_route_says_when_to_come_back(
             assert answer.headers["Content-Type"] == "application/problem+json", name
             assert answer.json()["type"] == UNAVAILABLE, name
     assert admin.get("/healthz").status_code == 200
-    assert admin.get("/readyz").status_code == 503
-    assert admin.get("/version").json()["database"] == "unavailable"
+    until(lambda: admin.get("/readyz").status_code == 503)
+    until(lambda: bool(admin.get("/version").json()["database"] == "unavailable"))
     foreign("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
     ready()
     assert worker.post(f"{attempt(task)}/heartbeat", json={}).json()["command"] == "continue"

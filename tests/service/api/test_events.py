@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from tests.service.api.helpers import submission
+from tests.service.api.test_access import login
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
@@ -77,6 +78,23 @@ def test_a_nonsense_last_event_id_starts_from_the_beginning_or_the_end(
     with admin.stream("GET", f"{experiment}/events", headers=[(b"Last-Event-ID", last.encode("latin-1"))]) as answer:
         assert answer.status_code == 200
         answer.read()
+
+
+@pytest.mark.parametrize("kind", ["token", "session"])
+def test_a_stream_ends_when_what_let_it_in_does(
+    admin: httpx.Client, connect: Any, experiment: str, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("service.api.events.HEARTBEAT_SECONDS", 0.2)
+    scope = "read" if kind == "token" else "admin"
+    made = admin.post("/v1/tokens", json={"name": "ends", "scope": scope}).json()
+    reader = connect(made["token"]) if kind == "token" else login(connect(made["token"]), connect)
+    with reader.stream("GET", f"{experiment}/events") as answer:
+        lines = answer.iter_lines()
+        # It lives as long as the token does, and goes on beyond a keep-alive.
+        assert any("still here" in line for line in lines)
+        assert admin.delete(f"/v1/tokens/{made['id']}").status_code == 204
+        assert "event: end" not in list(lines)
+    assert reader.get(f"{experiment}/events").status_code == 401
 
 
 def test_an_experiment_that_does_not_exist_has_no_stream(admin: httpx.Client) -> None:

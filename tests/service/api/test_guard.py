@@ -142,3 +142,25 @@ def test_beyond_loopback_names_are_still_known_ones(tmp_path: Path, host: str, s
             return (await client.get("/healthz", headers={"Host": host})).status_code
 
     assert asyncio.run(ask()) == status
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://tune.example.org:8000", True),
+        ("http://tune.example.org:8000", False),
+        # Other programs of this machine speak http on other ports; browsers pass over addresses.
+        ("https://localhost:8000", False),
+        ("https://127.0.0.1:8000", False),
+    ],
+)
+def test_browsers_keep_to_tls_once_they_have_come_by_it(tmp_path: Path, url: str, kept: bool) -> None:
+    app = create_app(Settings.load(home=tmp_path, allowed_hosts=("tune.example.org",)))
+
+    async def ask() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=url) as client:
+            return await client.get("/healthz")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == 200
+    assert answer.headers.get("Strict-Transport-Security") == ("max-age=31536000" if kept else None)

@@ -10,7 +10,8 @@ from contract.problems import Problem
 from service.api.documents import MAX_DEPTH, MAX_KEYS, MAX_TEXT
 from service.api.problems import STATUS
 from tests.invariants import violations
-from tests.service.api.helpers import DOTS, checkpoint, submission, trained
+from tests.service.api.conftest import Running
+from tests.service.api.helpers import DOTS, checkpoint, fence, stored, submission, trained
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 ATTEMPT = "/v1/worker/tasks/{task}/attempts/{attempt}"
@@ -159,9 +160,8 @@ def test_no_body_gets_further_than_the_parser_that_should_not(
     ],
     ids=lambda part: str(part)[:30],
 )
-def test_a_range_is_one_part_or_refused(admin: httpx.Client, worker: httpx.Client, text: str, status: int) -> None:
-    digest, content = checkpoint()
-    assert worker.put(f"/v1/worker/artifacts/{digest}", content=content).status_code in (200, 201)
+def test_a_range_is_one_part_or_refused(admin: httpx.Client, server: Running, text: str, status: int) -> None:
+    digest, content = stored(server.app)
     answer = admin.get(f"/v1/artifacts/{digest}", headers=[(b"Range", text.encode())])
     assert answer.status_code == status
     if status == 206:
@@ -170,12 +170,16 @@ def test_a_range_is_one_part_or_refused(admin: httpx.Client, worker: httpx.Clien
         assert faulty(answer, "range-not-satisfiable") == []
 
 
-def test_a_repeated_upload_is_held_to_its_name(worker: httpx.Client) -> None:
+def test_a_repeated_upload_is_held_to_its_name(worker: httpx.Client, held: dict[str, str]) -> None:
     digest, content = checkpoint(1)
-    assert worker.put(f"/v1/worker/artifacts/{digest}", content=content).status_code == 201
-    assert worker.put(f"/v1/worker/artifacts/{digest}", content=content).status_code == 200
+
+    def send(data: bytes) -> httpx.Response:
+        return worker.put(f"/v1/worker/artifacts/{digest}", params=fence(held), content=data)
+
+    assert send(content).status_code == 201
+    assert send(content).status_code == 200
     for other in (b"", content[:-1], content + b"x"):
-        assert faulty(worker.put(f"/v1/worker/artifacts/{digest}", content=other), "digest-mismatch") == []
+        assert faulty(send(other), "digest-mismatch") == []
 
 
 def test_the_methods_of_an_address_are_all_named(admin: httpx.Client) -> None:

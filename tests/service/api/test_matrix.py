@@ -8,11 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.service.api.helpers import DOTS, checkpoint, trained
+from tests.service.api.helpers import DOTS, checkpoint, fence, stored, trained
 from tests.service.api.test_access import sql
 from tests.service.api.test_routes import PUBLIC, SCOPES, routes
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
+ATTEMPT = "/v1/worker/tasks/{task}/attempts/{attempt}"
 VALUES = {"attempt": "1", "sha256": "a" * 64, "study": "1", "kind": "contour"}
 # What somebody holds who is let in; the others are nobody in particular.
 MAY = {
@@ -109,7 +110,9 @@ def test_nobody_speaks_for_a_worker_that_another_token_announced(
 ) -> None:
     other = caller(kind)
     sha256, data = checkpoint()
-    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    sending = f"/v1/worker/artifacts/{sha256}"
+    assert worker.put(sending, params=fence(held), content=data).is_success
+    assert other.put(sending, params=fence(held), content=data).status_code == 404
     announcement = {"name": "w1", "device": "cpu", "slots": 4, "datasets": [DOTS]}
     sent = bodies(sha256) | {"{worker}": announcement}
     own = [name for name, scope in SCOPES.items() if scope == "worker" and ("{task}" in name or "{worker}" in name)]
@@ -136,6 +139,61 @@ def test_nobody_speaks_for_a_worker_that_another_token_announced(
     assert other.put(f"{attempt}/result", json=trained(sha256)).status_code == 404
 
 
+@pytest.mark.parametrize("kind", ["another worker", "admin"])
+def test_no_spelling_of_an_address_slips_past_the_owner(
+    caller: Callable[[str], httpx.Client], worker: httpx.Client, held: dict[str, str], kind: str
+) -> None:
+    other, task, n = caller(kind), held["task"], held["attempt"]
+    numbers = [f"{n}.0", f"{n}.00", f"+{n}", f"0{n}", f"%20{n}", f"{n}%20", f"{n}e0", "1_0", "0", "-1"]
+    numbers += ["\u0661", "\uff11"]
+    spelt = [("task", name) for name in spellings(task)] + [("attempt", number) for number in numbers]
+    for parameter, spelling in spelt:
+        for call in ("heartbeat", "failure", "release"):
+            method = "PUT" if call == "failure" else "POST"
+            path = filled(f"{ATTEMPT}/{call}", **{**held, parameter: spelling})
+            answer = other.request(method, path, json=bodies("a" * 64)[call])
+            assert answer.status_code == (404 if parameter == "task" else 422), (path, answer.text)
+    for name in spellings(held["worker"]):
+        assert other.delete(f"/v1/worker/workers/{name}").status_code == 404
+    # Whoever owns it may spell its UUID as others do, but never its number.
+    attempts = f"/attempts/{n}/heartbeat"
+    for name in spellings(task):
+        assert worker.post(f"/v1/worker/tasks/{name}{attempts}", json={}).json()["command"] == "continue"
+    for number in numbers:
+        refused = worker.post(f"/v1/worker/tasks/{task}/attempts/{number}/heartbeat", json={})
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-request")
+
+
+def spellings(name: str) -> list[str]:
+    """Other ways to write a UUID."""
+    return [name.upper(), name.replace("-", ""), f"urn:uuid:{name}", f"%7B{name}%7D"]
+
+
+def test_an_attempt_yet_to_come_belongs_to_nobody(
+    caller: Callable[[str], httpx.Client], worker: httpx.Client, held: dict[str, str]
+) -> None:
+    other, name = caller("another worker"), str(uuid4())
+    announcement = {"name": "other", "device": "cpu", "slots": 20, "datasets": [DOTS]}
+    assert other.put(f"/v1/worker/workers/{name}", json=announcement).status_code == 200
+    sha256, _ = checkpoint()
+    following = {**held, "attempt": str(int(held["attempt"]) + 1)}
+    heartbeat, result = (filled(f"{ATTEMPT}/{call}", **following) for call in ("heartbeat", "result"))
+    early = worker.post(heartbeat, json={})
+    assert (early.status_code, early.json()["type"]) == (409, "/problems/lease-lost")
+    path = filled(f"{ATTEMPT}/release", **held)
+    assert worker.post(path).status_code == 204
+    leased: list[dict[str, Any]] = []
+    while not leased or leased[-1]["task"] != held["task"]:
+        ask = {"worker": name, "request_id": str(uuid4()), "wait_seconds": 20}
+        leased.append(other.post("/v1/worker/leases", json=ask).json())
+    assert str(leased[-1]["attempt"]) == following["attempt"]
+
+    # The token that had the attempt before, and asked for this one, has no part in it.
+    assert worker.post(heartbeat, json={}).status_code == 404
+    assert worker.put(result, json=trained(sha256)).status_code == 404
+    assert other.post(heartbeat, json={}).json()["command"] == "continue"
+
+
 def test_an_admin_speaks_for_the_worker_that_it_announced(admin: httpx.Client, worker: httpx.Client) -> None:
     name = str(uuid4())
     announcement = {"name": "mine", "device": "cpu"}
@@ -158,9 +216,8 @@ def test_a_worker_from_before_belongs_to_whom_announces_it_next(
     assert client_of("worker").put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 404
 
 
-def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(worker: httpx.Client) -> None:
-    sha256, data = checkpoint(7)
-    assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code == 201
+def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(server: Any, worker: httpx.Client) -> None:
+    sha256, data = stored(server.app, 7)
     assert worker.get(f"/v1/artifacts/{sha256}").content == data
     for path in ("/v1/experiments", "/v1/workers", "/v1/datasets", "/v1/audit", "/api/studies"):
         assert worker.get(path).status_code == 403

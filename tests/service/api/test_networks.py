@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from tests.service.api.helpers import checkpoint, evaluated, submission, trained
+from tests.service.api.helpers import checkpoint, evaluated, fence, submission, trained
 
 PARTIAL = {"architecture": "CNN 2", "learning": "partial"}
 
@@ -39,7 +39,7 @@ class Bench:
             if task["kind"] == "evaluate":
                 return task
             sha256, data = checkpoint(number)
-            assert self.worker.put(f"/v1/worker/artifacts/{sha256}", content=data).is_success
+            assert self.worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data).is_success
             self.give(task, trained(sha256, 0.5 + number / 100))
             number += 1
         raise AssertionError("no evaluation came")
@@ -121,7 +121,7 @@ def test_an_embedding_is_made_once_and_shows_its_coordinates(bench: Bench) -> No
     assert task["work"]["embedding"] == {"points": 100, "perplexity": 20}
     assert len(task["work"]["prefix"]) == 1
     assert bench.admin.get(where).json()["state"] == "running"
-    bench.give(task, embedded(bench))
+    bench.give(task, embedded(bench, task))
 
     found = bench.admin.get(where).json()
     assert (found["state"], found["seconds"]) == ("finished", 2.5)
@@ -166,7 +166,7 @@ def take_embedding(bench: Bench) -> dict[str, Any]:
     raise AssertionError("no embedding came")
 
 
-def embedded(bench: Bench) -> dict[str, Any]:
+def embedded(bench: Bench, task: dict[str, Any]) -> dict[str, Any]:
     """The result of an embedding of a hundred points, its file uploaded."""
     numbers = np.arange(100, dtype=np.float32)
     data = save({
@@ -174,7 +174,7 @@ def embedded(bench: Bench) -> dict[str, Any]:
         "labels": numbers % 10, "images": numbers * 3,
     })  # fmt: skip
     sha256 = hashlib.sha256(data).hexdigest()
-    assert bench.worker.put(f"/v1/worker/artifacts/{sha256}", content=data).is_success
+    assert bench.worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data).is_success
     return {
         "result": {
             "outcome": "embedded", "checkpoint": sha256, "points": 100, "perplexity": 20, "total_seconds": 2.5,

@@ -5,18 +5,17 @@ from uuid import uuid4
 
 import httpx
 
-from tests.service.api.helpers import checkpoint, submission, trained
+from tests.service.api.helpers import stored, submission, trained
 
 
 def test_a_trial_below_the_median_is_pruned_over_http(
-    admin: httpx.Client, worker: httpx.Client, registered: str
+    admin: httpx.Client, worker: httpx.Client, registered: str, server: Any
 ) -> None:
     one = {"architectures": {"A": ["Conv-3-4"]}, "variants": None, "phases": [{"epochs": 1, "trials": 6}]}
     experiment = admin.post(
         "/v1/experiments", json=submission(**one, search={"sampler": "sobol", "pruner": "median"})
     ).json()
-    sha256, data = checkpoint()
-    assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code in (200, 201)
+    sha256, _ = stored(server.app)
 
     def take() -> tuple[str, dict[str, Any]]:
         body = {"worker": registered, "request_id": str(uuid4()), "wait_seconds": 20}

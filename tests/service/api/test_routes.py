@@ -20,7 +20,7 @@ from service.settings import Settings
 # Open to everybody; any other route says who may call it.
 PUBLIC = {
     "GET /healthz", "GET /readyz", "GET /version", "GET /openapi.json", "HEAD /openapi.json",
-    "GET /login", "POST /v1/login", "POST /v1/logout",
+    "GET /login", "GET /problems/{kind}", "POST /v1/login", "POST /v1/logout",
 }  # fmt: skip
 SCOPES = {
     "POST /v1/tokens": "admin",

@@ -35,7 +35,7 @@ STRINGS = [
 ]  # fmt: skip
 # Addresses with a name in them.
 PATHS = [
-    ("GET", "/v1/presets/{}"), ("GET", "/v1/artifacts/{}"), ("PUT", "/v1/worker/artifacts/{}"), ("DELETE", "/v1/tokens/{}"),
+    ("GET", "/v1/presets/{}"), ("GET", "/v1/artifacts/{}"), ("PUT", "/v1/worker/artifacts/{}?task={task}&attempt={attempt}"), ("DELETE", "/v1/tokens/{}"),
     ("GET", f"/v1/experiments/{NOWHERE}/embeddings/{{}}"), ("GET", "/assets/{}"), ("GET", "/static/{}"),
     ("GET", "/dashboard/{}"), ("GET", "/experiments/{}"), ("GET", "/studies/{}"),
 ]  # fmt: skip
@@ -69,14 +69,17 @@ def test_there_are_enough_strings_to_believe_the_test() -> None:
 @pytest.mark.fuzz
 @pytest.mark.timeout(600)  # for a busy machine; what it does is the same
 @pytest.mark.usefixtures("canary")
-def test_no_name_in_an_address_leads_anywhere(server: Running, admin: httpx.Client) -> None:
+def test_no_name_in_an_address_leads_anywhere(
+    server: Running, admin: httpx.Client, worker: httpx.Client, held: dict[str, str]
+) -> None:
     secrets = [CANARY, "root:x:0", server.settings.admin_token_file.read_text().strip()]
     for method, path in PATHS:
         for name in set(STRINGS) - {".", ".."}:  # which no client sends
             plain = name.encode("utf-8", "replace")
             # As it is written where that is an escape already, else escaped.
             written = quote(plain, safe="/%" if "%" in name else "")
-            answer = admin.request(method, path.format(written), content=b"x" if method == "PUT" else None)
+            client, content = (worker, b"x") if method == "PUT" else (admin, None)
+            answer = client.request(method, path.format(written, **held), content=content)
             said = f"{method} {path} {name[:60]!r}: {answer.status_code} {answer.text[:200]}"
             assert not any(secret in answer.text for secret in secrets), said
             assert answer.status_code in ({200, 303, 404, 422} if path.startswith(SHOWN) else {404, 405, 422}), said

@@ -6,7 +6,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.service.api.helpers import DOTS, checkpoint, evaluated, submission, trained
+from tests.service.api.helpers import DOTS, checkpoint, evaluated, fence, submission, trained
 
 
 def lease(worker: httpx.Client, name: str, wait: float = 20, request: str | None = None) -> httpx.Response:
@@ -54,7 +54,8 @@ def test_a_fake_worker_carries_an_experiment_to_its_end(
         else:
             beat = {"reports": [{"step": 1, "epoch": 0.5, "validation_accuracy": 0.4}], "fraction": 0.5}
             assert worker.post(f"{attempt(task)}/heartbeat", json=beat).json()["command"] == "continue"
-            assert worker.put(f"/v1/worker/artifacts/{sha256}", content=data).status_code in (200, 201)
+            sent = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data)
+            assert sent.status_code in (200, 201)
             result = trained(sha256, accuracy)
         accepted = worker.put(f"{attempt(task)}/result", json=result)
         assert accepted.status_code == 200
@@ -83,7 +84,7 @@ def test_a_result_is_accepted_once_and_repeats_are_answered_the_same(
     worker: httpx.Client, task: dict[str, Any]
 ) -> None:
     sha256, data = checkpoint()
-    worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+    worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data)
     first = worker.put(f"{attempt(task)}/result", json=trained(sha256))
     again = worker.put(f"{attempt(task)}/result", json=trained(sha256))
     assert (first.json()["repeated"], again.json()["repeated"]) == (False, True)
@@ -98,13 +99,12 @@ def test_a_superseded_attempt_is_told_to_stop(worker: httpx.Client, registered: 
     while not held or held[-1]["task"] != task["task"]:
         held.append(lease(worker, registered).json())
     assert held[-1]["attempt"] > task["attempt"]
-    fence = {"task": task["task"], "attempt": task["attempt"]}
     for answer in (
         worker.post(f"{attempt(task)}/heartbeat", json={}),
         worker.put(f"{attempt(task)}/result", json=trained(checkpoint()[0])),
         worker.put(f"{attempt(task)}/failure", json={"reason": "crashed", "message": "late"}),
         worker.post(f"{attempt(task)}/release"),
-        worker.put(f"/v1/worker/artifacts/{checkpoint()[0]}", params=fence, content=checkpoint()[1]),
+        worker.put(f"/v1/worker/artifacts/{checkpoint()[0]}", params=fence(task), content=checkpoint()[1]),
     ):
         assert answer.status_code == 409
         assert answer.json()["type"] == "/problems/lease-lost"
@@ -118,12 +118,11 @@ def test_a_result_needs_its_checkpoint_uploaded(worker: httpx.Client, task: dict
 
 def test_an_artifact_of_the_present_attempt_is_stored(worker: httpx.Client, task: dict[str, Any]) -> None:
     sha256, data = checkpoint(1234)
-    fence = {"task": task["task"], "attempt": task["attempt"]}
-    assert worker.put(f"/v1/worker/artifacts/{sha256}", params=fence, content=data).status_code == 201
-    for half in ({"task": task["task"]}, {"attempt": 1}):
+    assert worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data).status_code == 201
+    for half in ({}, {"task": task["task"]}, {"attempt": 1}, fence(task) | {"attempt": "1.0"}):
         refused = worker.put(f"/v1/worker/artifacts/{sha256}", params=half, content=data)
         assert (refused.status_code, refused.json()["type"]) == (422, "/problems/invalid-request")
-    unknown = fence | {"task": str(uuid4())}
+    unknown = fence(task) | {"task": str(uuid4())}
     assert worker.put(f"/v1/worker/artifacts/{sha256}", params=unknown, content=data).status_code == 404
 
 
@@ -176,7 +175,7 @@ def test_a_snapshot_goes_to_the_next_attempt_and_only_the_newest_is_kept(
         named = {"sha256": sha256, "fraction": fraction}
         early = worker.put(f"{attempt(task)}/snapshot", json=named)
         assert (early.status_code, early.json()["type"]) == (422, "/problems/invalid-artifact")
-        worker.put(f"/v1/worker/artifacts/{sha256}", content=data)
+        worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data)
         for _ in range(2):
             assert worker.put(f"{attempt(task)}/snapshot", json=named).status_code == 204
         names.append(sha256)

@@ -9,40 +9,44 @@ from service.app import create_app
 from service.artifacts import Bucket
 from service.settings import Settings, SettingsError
 from tests.service.api.conftest import serving
-from tests.service.api.helpers import checkpoint
+from tests.service.api.helpers import checkpoint, fence, hold_task
+
+
+def client(url: str, token_file: Path) -> httpx.Client:
+    """A client with the token in a file."""
+    headers = {"Authorization": f"Bearer {token_file.read_text().strip()}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=60, trust_env=False)
 
 
 def test_a_checkpoint_goes_into_the_bucket_and_comes_out(database_url: str, bucket_url: str, tmp_path: Path) -> None:
     settings = Settings.load(home=tmp_path, database_url=database_url, threads=4, artifacts=bucket_url, dashboard=False)
     sha256, data = checkpoint(1)
-    with serving(create_app(settings)) as url:
-        token = settings.admin_token_file.read_text().strip()
-        worker_token = settings.worker_token_file.read_text().strip()
-        headers, worker_headers = ({"Authorization": f"Bearer {name}"} for name in (token, worker_token))
-        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+    with serving(create_app(settings)) as url, client(url, settings.admin_token_file) as admin:
+        with client(url, settings.worker_token_file) as worker:
             path = f"/v1/artifacts/{sha256}"
-            assert client.get(path, headers=headers).status_code == 404
+            assert admin.get(path).status_code == 404
+            held = hold_task(admin, worker)
             for status in (201, 200):
-                sent = client.put(f"/v1/worker{path[3:]}", content=data, headers=worker_headers)
+                sent = worker.put(f"/v1/worker{path[3:]}", params=fence(held), content=data)
                 assert sent.status_code == status
-            got = client.get(path, headers=headers)
-            assert got.content == data
-            assert got.headers["Content-Disposition"].startswith("attachment")
-            assert got.headers["ETag"] == f'"{sha256}"'
-            assert_parts(client, path, headers, data)
-            assert client.head(path, headers=headers).headers["Content-Length"] == str(len(data))
-            assert client.get("/readyz").json()["checks"]["artifacts"] == "ok"
-            Bucket(bucket_url).remove(sha256)
-            assert client.get(path, headers=headers).json()["type"] == "/problems/artifact-damaged"
+        got = admin.get(path)
+        assert got.content == data
+        assert got.headers["Content-Disposition"].startswith("attachment")
+        assert got.headers["ETag"] == f'"{sha256}"'
+        assert_parts(admin, path, data)
+        assert admin.head(path).headers["Content-Length"] == str(len(data))
+        assert admin.get("/readyz").json()["checks"]["artifacts"] == "ok"
+        Bucket(bucket_url).remove(sha256)
+        assert admin.get(path).json()["type"] == "/problems/artifact-damaged"
     assert list((tmp_path / "artifacts" / "tmp").iterdir()) == []
 
 
-def assert_parts(client: httpx.Client, path: str, headers: dict[str, str], data: bytes) -> None:
+def assert_parts(client: httpx.Client, path: str, data: bytes) -> None:
     """Over HTTP the parts of an artifact are those of a file."""
     size = len(data)
 
     def ask(part: str, **more: str) -> httpx.Response:
-        return client.get(path, headers=headers | {"Range": part} | more)
+        return client.get(path, headers={"Range": part} | more)
 
     for asked, first, last in (
         ("bytes=0-0", 0, 0), ("bytes=3-9", 3, 9), ("bytes=5-", 5, size - 1), ("bytes=-4", size - 4, size - 1),
@@ -80,11 +84,16 @@ def test_a_bucket_that_is_away_is_503_and_not_ready(database_url: str, s3_endpoi
         home=tmp_path, database_url=database_url, threads=4, artifacts="s3://nobody-made-this", dashboard=False
     )
     sha256, data = checkpoint(1)
-    with serving(create_app(settings)) as url, httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
-        headers = {"Authorization": f"Bearer {settings.worker_token_file.read_text().strip()}"}
-        sent = client.put(f"/v1/worker/artifacts/{sha256}", content=data, headers=headers)
+    with (
+        serving(create_app(settings)) as url,
+        client(url, settings.admin_token_file) as admin,
+        client(url, settings.worker_token_file) as worker,
+    ):
+        held = hold_task(admin, worker)
+        sent = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
         assert (sent.status_code, sent.json()["type"]) == (503, "/problems/storage-unavailable")
         assert "Retry-After" in sent.headers
+        assert sent.json()["detail"] == "The bucket for artifacts does not answer; try again in a moment."
 
 
 @pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "gs://bucket", "s3://bucket/a?b=c", "https://bucket"])

@@ -4,7 +4,16 @@ import pytest
 
 from contract.problems import ProblemType
 from service.domain import errors
-from service.domain.errors import Fault, InvalidSubmission, LeaseLost, NotFound, StagetuneError
+from service.domain.errors import (
+    Conflict,
+    DatabaseUnavailable,
+    Fault,
+    InvalidSubmission,
+    LeaseLost,
+    NotFound,
+    StagetuneError,
+    StorageUnavailable,
+)
 
 
 def test_every_code_is_a_problem_type_and_stands_once() -> None:
@@ -28,3 +37,11 @@ def test_an_invalid_submission_carries_its_faults() -> None:
 
 def test_several_faults_are_counted() -> None:
     assert str(InvalidSubmission([Fault("seeds[1]", "twice")] * 2)) == "the submission has 2 faults"
+
+
+def test_where_things_are_stays_in_the_log() -> None:
+    for kind in (DatabaseUnavailable, StorageUnavailable):
+        error = kind("connection to server at 10.0.0.5 failed")
+        assert str(error) == error.message == "connection to server at 10.0.0.5 failed"
+        assert error.told == kind().message
+    assert Conflict("it has ended").told == "it has ended"

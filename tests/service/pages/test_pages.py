@@ -4,6 +4,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.api.problems import STATUS
 from service.pages.routes import FOLDER
 from tests.service.api.helpers import submission
 
@@ -33,6 +34,20 @@ def test_an_unknown_experiment_is_a_page_too(page: httpx.Client, name: str) -> N
     answer = page.get(f"/experiments/{name}")
     assert answer.status_code == 404
     assert "There is no such experiment" in answer.text
+
+
+def test_the_type_of_a_problem_leads_to_its_explanation(anonymous: httpx.Client) -> None:
+    refused = anonymous.get("/v1/experiments").json()
+    page = anonymous.get(refused["type"])
+    assert page.status_code == 200
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert refused["title"] in page.text
+    assert "<code>stagetune token create</code>" in page.text
+    for kind in STATUS:
+        assert anonymous.get(f"/problems/{kind}").status_code == 200, kind
+    for kind in ("nonsense", "a" * 3000, "%00", "..%2f..", "<script>"):
+        answer = anonymous.get(f"/problems/{kind}")
+        assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
 @pytest.mark.parametrize("path", ["/", f"/experiments/{NOWHERE}", "/experiments/a%3Fb%26c", "/experiments/%22%3E"])

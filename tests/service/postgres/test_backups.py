@@ -46,6 +46,18 @@ def test_a_backup_can_be_restored(query: Query, server: EmbeddedPostgres, home: 
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+def test_a_backup_holds_no_logins(query: Query, server: EmbeddedPostgres, home: Path) -> None:
+    query(server.start(), "CREATE SCHEMA stagetune")
+    for table in ("session", "login_code", "token"):
+        query(server.url, f"CREATE TABLE stagetune.{table} AS SELECT 'a' AS hash")
+    server.backup(home / "before.dump")
+    server.restore(home / "before.dump")
+    counts = [
+        query(server.url, f"SELECT count(*) FROM stagetune.{table}") for table in ("session", "login_code", "token")
+    ]
+    assert counts == [[(0,)], [(0,)], [(1,)]]
+
+
 def test_a_failed_backup_leaves_nothing(server: EmbeddedPostgres, home: Path) -> None:
     server.start()
     server.stop()

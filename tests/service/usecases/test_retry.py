@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.domain.errors import Conflict, NotFound
+from service.domain.errors import Conflict, NotFound, TooManyExperiments
 from service.domain.leasing import FailureReason
 from service.domain.projection import ProjectedStudy
 from service.domain.states import ExperimentState, TaskKind
@@ -54,6 +54,19 @@ def test_a_search_that_died_of_failures_opens_again_with_all_that_waited_for_it(
     assert [lease.attempt for lease in done] == [2, 2, 2, 1, 1, 1, 1], "numbers go on; nothing is suggested anew"
     project(lab, database_url)
     assert violations(database_url) == []
+
+
+def test_a_retry_opens_no_more_experiments_than_may_be(lab: Lab) -> None:
+    experiment, worker = lab.submit(), lab.worker()
+    lab.drive(experiment, worker, lambda lease: fail(lab, lease))
+    other = lab.submit({"Z": ["Conv-3-8 Pool-2"]})
+    with pytest.raises(TooManyExperiments):
+        retry_experiment(lab.store, experiment, most_open=1)
+    assert lab.state(experiment) is ExperimentState.FAILED
+    cancel_experiment(lab.store, other)
+    assert retry_experiment(lab.store, experiment, most_open=1).tasks == 3
+    # It is open now, and more of it may be retried.
+    assert retry_experiment(lab.store, experiment, most_open=1) == Retried(0, 0)
 
 
 def test_a_retry_that_fails_again_is_told_to_optuna_as_well(lab: Lab, database_url: str) -> None:
