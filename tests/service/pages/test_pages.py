@@ -45,8 +45,8 @@ def test_the_type_of_a_problem_leads_to_its_explanation(anonymous: httpx.Client)
     assert "<code>stagetune token create</code>" in page.text
     for kind in STATUS:
         assert anonymous.get(f"/problems/{kind}").status_code == 200, kind
-    for kind in ("nonsense", "a" * 3000, "%00", "..%2f..", "<script>"):
-        answer = anonymous.get(f"/problems/{kind}")
+    for name in ("nonsense", "a" * 3000, "%00", "..%2f..", "<script>"):
+        answer = anonymous.get(f"/problems/{name}")
         assert (answer.status_code, answer.json()["type"]) == (404, "/problems/not-found")
 
 
