@@ -38,6 +38,10 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "the state of the thing does not allow it, e.g. pausing what has ended",
         "look at its state",
     ),
+    "request-timeout": Explanation(
+        "the body paused for longer than `STAGETUNE_BODY_SECONDS`, or kept coming with less than 1,000 bytes a second",
+        "send it again over a better connection",
+    ),
     "too-many-experiments": Explanation(
         "as many experiments are open as the server takes",
         "wait until one has ended, or cancel one",
@@ -108,7 +112,7 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "make room; workers try again by themselves",
     ),
     "storage-unavailable": Explanation(
-        "the bucket for artifacts is away",
+        "the bucket for artifacts is away, or the folder's disk does not answer",
         "wait as long as `Retry-After` says; see `/readyz`",
     ),
 }
