@@ -57,7 +57,10 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @initialize(trials=st.integers(1, 3), stages=st.sampled_from(STAGES))
     def begin(self, trials: int, stages: list[str]) -> None:
+        """Both workers have something: Hypothesis leaves rules out of a game, and one without claims is no game."""
         self.submit(trials, stages)
+        for number, _ in enumerate(self.workers):
+            self.claim(number)
 
     @precondition(lambda self: len(self.experiments) < 3)
     @rule(trials=st.integers(1, 3), stages=st.sampled_from(STAGES))
@@ -213,6 +216,7 @@ class LeaseMachine(RuleBasedStateMachine):
         else:
             self.assert_lost(answer)
 
+    @precondition(lambda self: any(task.state == "leased" for task in self.tasks.values()))
     @rule(number=st.integers(0, 1))
     def goodbye(self, number: int) -> None:
         """A worker leaves, and comes back."""
@@ -223,6 +227,7 @@ class LeaseMachine(RuleBasedStateMachine):
                 task.attempts[-1].outcome, task.state = "released", "ready"
         self.register(worker, slots)
 
+    @precondition(lambda self: any(task.state in ("failed", "cancelled") for task in self.tasks.values()))
     @rule(number=which)
     def retry(self, number: int) -> None:
         experiment = list(self.experiments)[number % len(self.experiments)]
