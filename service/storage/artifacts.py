@@ -1,8 +1,9 @@
 """The register of artifacts; their bytes lie in the artifact store under the same names.
 
-An upload announces its name before its bytes are stored, and registers them only if that announcement still stands; a
-collection removes the bytes while it holds the row. So an artifact is never registered without its bytes, whatever
-happens at the same time.
+An upload announces its name before its bytes are stored, and registers them only if that announcement still stands. A
+collection first withdraws the row from use, and removes the bytes in a transaction of its own while it holds the row:
+should its end never be committed, what stays is a name that waits for bytes. So an artifact is never registered without
+its bytes, whatever happens at the same time.
 """
 
 from collections.abc import Collection
@@ -36,6 +37,13 @@ class Registered:
 
     sha256: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawn(Registered):
+    """An artifact that nobody may use any more, and when it was last touched."""
+
+    touched_at: datetime
 
 
 def announce(tx: Transaction, sha256: str) -> datetime:
@@ -114,8 +122,8 @@ def unreachable(tx: Transaction, grace_seconds: float, limit: int) -> list[Regis
     return [Registered(row.sha256, row.size) for row in rows]
 
 
-def forget(tx: Transaction, sha256: str, grace_seconds: float) -> Registered | None:
-    """Take an artifact out of the register if nothing names it; until the transaction ends nobody can upload it.
+def withdraw(tx: Transaction, sha256: str, grace_seconds: float) -> Withdrawn | None:
+    """Take an artifact out of use if nothing names it: from now on a new upload is what it takes to have it.
 
     None if it is reachable after all, was uploaded of late, or is in use at this moment. One whose bytes are on their
     way is in use for ``UPLOAD_SECONDS`` in any case.
@@ -124,16 +132,25 @@ def forget(tx: Transaction, sha256: str, grace_seconds: float) -> Registered | N
     held = tx.execute("SELECT FROM artifact WHERE sha256 = :sha256 FOR UPDATE SKIP LOCKED", {"sha256": sha256})
     if held.first() is None:
         return None
-    gone = tx.execute(
+    row = tx.execute(
         f"""
-        DELETE FROM artifact a
+        UPDATE artifact a SET stored = false
         WHERE a.sha256 = :sha256 AND NOT ({REACHABLE})
           AND a.touched_at <= now() - make_interval(secs => CASE WHEN a.stored THEN :grace ELSE :announced END)
-        RETURNING a.size
+        RETURNING a.size, a.touched_at
         """,
         {"sha256": sha256, "grace": grace_seconds, "announced": max(grace_seconds, UPLOAD_SECONDS)},
     ).one_or_none()
-    return None if gone is None else Registered(sha256, gone.size)
+    return None if row is None else Withdrawn(sha256, row.size, row.touched_at)
+
+
+def forget(tx: Transaction, withdrawn: Withdrawn) -> bool:
+    """Delete the row of a withdrawn artifact, which is held until the transaction ends; False if it is in use again."""
+    gone = tx.execute(
+        "DELETE FROM artifact WHERE sha256 = :sha256 AND NOT stored AND touched_at = :touched",
+        {"sha256": withdrawn.sha256, "touched": withdrawn.touched_at},
+    )
+    return gone.rowcount == 1
 
 
 def reachable(tx: Transaction) -> list[Registered]:

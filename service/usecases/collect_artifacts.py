@@ -47,14 +47,17 @@ def discard_artifacts(
     store: Storage, files: ArtifactStore, names: Iterable[str], grace_seconds: float = 0
 ) -> list[artifacts.Registered]:
     """Remove those of some artifacts that nothing names; they are returned."""
-    gone = []
+    gone: list[artifacts.Registered] = []
     for name in names:
         with store.transaction() as tx:
-            forgotten = artifacts.forget(tx, name, grace_seconds)
-            if forgotten is not None:
-                # While the row is held: nobody can upload these bytes between their removal and the end of the row.
+            withdrawn = artifacts.withdraw(tx, name, grace_seconds)
+        if withdrawn is None:
+            continue
+        with store.transaction() as tx:
+            if artifacts.forget(tx, withdrawn):
+                # While the row is held: nobody can register these bytes between their removal and the end of the row.
                 files.remove(name)
-                gone.append(forgotten)
+                gone.append(withdrawn)
     return gone
 
 

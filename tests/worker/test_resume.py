@@ -161,7 +161,7 @@ class Slow:
         self.fails = False
 
     def upload(self, content: bytes, lease: Lease, patience: float | None = None) -> Digest:
-        assert patience == 0
+        assert (lease.kind, patience) == ("trial", 0)
         self.begun.release()
         assert self.go_on.acquire(timeout=60)
         if self.fails:

@@ -161,9 +161,28 @@ def test_a_crash_between_the_bytes_and_the_end_of_their_row_is_mended(
         with pytest.raises(Crash):
             collect_artifacts(lab.store, files, HOUR)
     assert (names(files), rows(lab)) == (set(), {sha256})
+    assert lab.rows("SELECT FROM artifact WHERE stored") == [], "bytes are promised that are not there"
     assert reuse_artifact(lab.store, files, sha256) is None, "the row alone does not spare an upload"
     assert upload(lab.store, files, 1) == sha256
     assert require_artifact(lab.store, files, sha256).size > 0
+
+
+def test_a_crash_before_the_bytes_go_leaves_them_to_the_next_collection(
+    lab: Lab, files: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = upload(lab.store, files, 1, 2 * HOUR)
+
+    def crash(_: str) -> None:
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "remove", crash)
+        with pytest.raises(Crash):
+            collect_artifacts(lab.store, files, HOUR)
+    assert names(files) == rows(lab) == {sha256}
+    assert reuse_artifact(lab.store, files, sha256) is None, "what is about to go is not to be had"
+    collect_artifacts(lab.store, files, HOUR)
+    assert names(files) == rows(lab) == set()
 
 
 def test_an_upload_at_the_moment_of_its_collection_ends_with_bytes_and_row(
