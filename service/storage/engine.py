@@ -108,7 +108,9 @@ class Storage:
     def reading(self) -> Iterator[Transaction]:
         """A read-only transaction in which all statements see the same rows."""
         with _translated(), self.engine.connect() as connection:
-            connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            # Not by execution options: the pool takes them back when the connection is returned, and loses its place
+            # for good if the server has gone by then (seen in SQLAlchemy 2.1.9, _ConnectionRecord.checkin).
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
             yield Transaction(connection)
 
     @contextmanager
@@ -118,16 +120,17 @@ class Storage:
         The lock belongs to a connection of its own without an open transaction, so that slow work may happen under it.
         """
         with _translated(), self.engine.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
             key = {"name": f"{SCHEMA}:{name}"}
             held = bool(
                 connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key).scalar_one()
             )
+            connection.commit()
             try:
                 yield held
             finally:
                 if held and not connection.invalidated:
                     connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 0))"), key)
+                    connection.commit()
 
     def close(self) -> None:
         """Close the pool's idle connections."""

@@ -1,6 +1,8 @@
 """Transactions, locks and what becomes of a database that does not answer."""
 
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -62,6 +64,29 @@ def test_a_connection_cut_in_the_middle_is_unavailable_and_the_next_one_works(st
         cut()
     with store.transaction() as tx:
         assert tx.execute("SELECT 1").scalar_one() == 1
+
+
+@pytest.mark.parametrize("block", ["transaction", "reading", "exclusive", "not alone"])
+def test_a_connection_that_dies_before_it_is_given_back_takes_no_place_in_the_pool(
+    database_url: str, block: str
+) -> None:
+    store, beside = Storage.connect(database_url, pool_size=1), Storage.connect(database_url, pool_size=2)
+    blocks: dict[str, Callable[[], AbstractContextManager[object]]] = {
+        "transaction": store.transaction,
+        "reading": store.reading,
+        "exclusive": lambda: store.exclusive("free"),
+        "not alone": lambda: store.exclusive("taken"),
+    }
+    with beside.exclusive("taken"), beside.transaction() as tx:
+        # What a connection has been used for before decides what is said to the server when it is given back.
+        with store.reading() as reading:
+            pid = reading.execute("SELECT pg_backend_pid()").scalar_one()
+        with suppress(DatabaseUnavailable), blocks[block]():
+            assert tx.execute("SELECT pg_terminate_backend(:pid, 10000)", {"pid": pid}).scalar_one()
+    with store.transaction():
+        pass
+    store.close()
+    beside.close()
 
 
 def test_a_full_pool_is_unavailable_rather_than_for_ever(database_url: str) -> None:
