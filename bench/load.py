@@ -99,8 +99,9 @@ class Fleet:
     def store(self, lease: dict[str, Any]) -> None:
         """Upload the checkpoint that all results name, once."""
         if not self._stored:
-            path, fence = f"/v1/worker/artifacts/{self.digest}", {name: lease[name] for name in ("task", "attempt")}
-            self.calls.send("upload", "PUT", path, params=fence, content=self._content)
+            self.calls.send(
+                "upload", "PUT", f"/v1/worker/artifacts/{self.digest}", params=_fence(lease), content=self._content
+            )
             self._stored = True
 
     def claim(self, worker: str, kind: str, wait: float = 0, due: float | None = None) -> dict[str, Any] | None:
@@ -220,7 +221,6 @@ def large_uploads(uploads: int, megabytes: int) -> None:
         admin.post("/v1/experiments", json=submission("uploads", 10, "random")).raise_for_status()
         fleet.hold(fleet.workers[0])
         (lease,) = fleet.held.values()
-        fence = {name: lease[name] for name in ("task", "attempt")}
         files = [_checkpoint(megabytes * MB) for _ in range(uploads)]
         before, peak, done = server.resident(), [0], threading.Event()
 
@@ -236,7 +236,7 @@ def large_uploads(uploads: int, megabytes: int) -> None:
             digest, content = file
             pieces = (content[at : at + CHUNK] for at in range(0, len(content), CHUNK))
             path, headers = f"/v1/worker/artifacts/{digest}", {"Content-Length": str(len(content))}
-            return calls.send("upload", "PUT", path, params=fence, content=pieces, headers=headers).status_code
+            return calls.send("upload", "PUT", path, params=_fence(lease), content=pieces, headers=headers).status_code
 
         with ThreadPoolExecutor(uploads) as pool:
             statuses = list(pool.map(upload, files))
@@ -328,6 +328,11 @@ def _checkpoint(size: int) -> tuple[str, bytes]:
     header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     content = struct.pack("<Q", len(header)) + header + secrets.token_bytes(size)
     return hashlib.sha256(content).hexdigest(), content
+
+
+def _fence(lease: dict[str, Any]) -> dict[str, Any]:
+    """Whose upload it is."""
+    return {name: lease[name] for name in ("task", "attempt")}
 
 
 def _outcome(digest: str) -> dict[str, Any]:

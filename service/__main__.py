@@ -41,7 +41,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             (self._home / "connection.json").write_text(json.dumps({"url": self._url, "pid": os.getpid()}) + "\n")
-            print(f"stagetune serves {self._url}", flush=True)  # noqa: T201
+            print(f"stagetune serves {self._url}", flush=True)  # noqa: T201 - for who started it
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: end connections that have waited too long."""
@@ -159,7 +159,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def _fail(message: str, status: int = 1) -> int:
-    print(f"stagetune: {message}", file=sys.stderr)  # noqa: T201
+    print(f"stagetune: {message}", file=sys.stderr)  # noqa: T201 - before there is a log
     return status
 
 

@@ -200,10 +200,10 @@ class ServerClient:
         """Repeat through outages; ``patience`` 0 means one try."""
 
         def wait(error: Exception) -> bool | float:
-            if not isinstance(error, _Outage) or not error.seconds:
-                return isinstance(error, _Outage)
-            # Not all at once: the server told others the same.
-            return min(error.seconds + random.uniform(0, 1), patience)  # noqa: S311 - not a secret
+            if isinstance(error, _Outage) and error.seconds:
+                # Not all at once: the server told others the same.
+                return min(error.seconds + random.uniform(0, 1), patience)  # noqa: S311 - not a secret
+            return isinstance(error, _Outage)
 
         try:
             for attempt in stamina.retry_context(

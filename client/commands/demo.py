@@ -107,7 +107,8 @@ def _experiment(client: Client, stack: LocalStack, source: str, keep: bool) -> E
 
 def _temporary_home() -> Path:
     system = tempfile.gettempdir()
-    return Path(tempfile.mkdtemp(prefix="st-", dir=system if len(system) <= LONGEST_TEMPORARY_PATH else "/tmp"))  # noqa: S108
+    short = system if len(system) <= LONGEST_TEMPORARY_PATH else "/tmp"  # noqa: S108 - mkdtemp makes the name
+    return Path(tempfile.mkdtemp(prefix="st-", dir=short))
 
 
 def _remove(home: Path) -> None:

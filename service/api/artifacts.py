@@ -51,7 +51,7 @@ _RANGE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})", re.ASCII)
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
         }
     },
 )
@@ -90,10 +90,10 @@ async def upload_artifact(
     methods=["GET"],
     dependencies=[WORKER_OR_READ],
     responses={
-        200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+        200: {"content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}},
         206: {
             "description": "The part that `Range` asks for",
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {_MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
         },
         **responses("not-found", "artifact-damaged", "range-not-satisfiable", "storage-unavailable"),
     },
@@ -129,9 +129,7 @@ def download_artifact(sha256: str, request: Request, services: Served) -> Respon
 def find_artifact(sha256: str, services: Served) -> Response:
     """Whether the server holds an artifact, and its size."""
     stored = require_artifact(services.store, services.artifacts, sha256)
-    return Response(
-        media_type="application/octet-stream", headers={"ETag": f'"{sha256}"', "Content-Length": str(stored.size)}
-    )
+    return Response(media_type=_MEDIA_TYPE, headers={"ETag": f'"{sha256}"', "Content-Length": str(stored.size)})
 
 
 def _part(text: str | None, size: int) -> range | None:

@@ -210,13 +210,12 @@ def measured(tx: Transaction, search: UUID) -> dict[int, MeasuredTrial]:
     }
 
 
-def mark_projected(tx: Transaction, search: UUID, shown: Iterable[ProjectedTrial]) -> None:
+def mark_projected(tx: Transaction, search: UUID, shown: Collection[ProjectedTrial]) -> None:
     """Remember that a search was shown, and its trials' states; one that has moved on since is shown again.
 
     So is one that was given another chance meanwhile, even if that has ended like the one before.
     """
     tx.execute("UPDATE search SET projected = true WHERE id = :search AND NOT projected", {"search": search})
-    shown = list(shown)
     tx.execute(
         """
         UPDATE trial SET projected = shown.state

@@ -17,7 +17,16 @@ def never_repeat_in_doubt(storage: RDBStorage) -> None:
 
     def lost(context: ExceptionContext) -> None:
         if context.is_disconnect and not context.is_pre_ping:
-            lines = str(context.original_exception).strip().splitlines() or ["the connection was lost"]
-            raise DatabaseUnavailable(f"Optuna's tables cannot be reached: {lines[0]}")
+            raise unreachable(context.original_exception)
 
     event.listen(storage.engine, "handle_error", lost)
+
+
+def unreachable(cause: BaseException) -> DatabaseUnavailable:
+    """What to raise when the database does not answer Optuna, with the first line of why."""
+    return DatabaseUnavailable(f"Optuna's tables cannot be reached: {first_line(cause)}")
+
+
+def first_line(cause: BaseException) -> str:
+    """Of what an error says, or its name if it says nothing."""
+    return (str(cause).strip() or type(cause).__name__).splitlines()[0]

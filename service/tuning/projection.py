@@ -20,12 +20,11 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from psycopg2.extensions import connection
 
-from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy, ProjectedTrial, StudyRefused
 from service.domain.states import TrialState
 from service.failpoints import reach
 from service.tuning.distributions import distributions, parameters
-from service.tuning.doubt import never_repeat_in_doubt
+from service.tuning.doubt import first_line, never_repeat_in_doubt, unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -282,7 +281,6 @@ def _translated() -> Iterator[None]:
     except (psycopg2.Error, StorageInternalError) as error:
         # Optuna hides what the driver said in SQLAlchemy's error, and that one behind its own.
         said = getattr(error.__cause__, "orig", None) if isinstance(error, StorageInternalError) else error
-        message = (str(said or error).strip() or type(error).__name__).splitlines()[0]
         if isinstance(said, psycopg2.Error) and not isinstance(said, _UNREACHABLE):
-            raise StudyRefused(f"Optuna's tables do not take it: {message}") from error
-        raise DatabaseUnavailable(f"Optuna's tables cannot be reached: {message}") from error
+            raise StudyRefused(f"Optuna's tables do not take it: {first_line(said)}") from error
+        raise unreachable(said or error) from error

@@ -58,18 +58,16 @@ def main() -> int:
 
 def finished(state: Path) -> Iterable[tuple[str, str]]:
     """The cases that have passed, with their sizes."""
-    if state.exists():
-        for line in state.read_text().splitlines():
-            document = json.loads(line)
-            yield document["case"], document["size"]
+    for document in _kept(state):
+        yield document["case"], document["size"]
 
 
 def table(state: Path) -> str:
     """The figures of the finished cases in Markdown, with what they were measured on."""
-    documents = [json.loads(line) for line in state.read_text().splitlines()] if state.exists() else []
+    documents = sorted(_kept(state), key=lambda document: int(document["case"][1:]))
     lines = ["| | done to it | trials | attempts | lost | resumed | dead letters | requests | 503 | other 5xx | s |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    for figures in sorted((each for each in documents if "trials" in each), key=lambda each: int(each["case"][1:])):
+    for figures in (document for document in documents if "trials" in document):
         statuses = figures["statuses"]
         odd = sum(number for status, number in statuses.items() if status.startswith("5") and status != "503")
         cells = [
@@ -79,12 +77,16 @@ def table(state: Path) -> str:
         ]  # fmt: skip
         lines.append(f"| {figures['case']} | {' | '.join(cells)} |")
     lines += ["", "| | after | times | p50 | p99 | longest |", "|---|---|---:|---:|---:|---:|"]
-    for figures in sorted(documents, key=lambda each: int(each["case"][1:])):
+    for figures in documents:
         for key, after in AFTER.items():
             if spread := figures.get(key):
                 cells = [f"{spread[name]:.2f} s" for name in ("p50", "p99", "max")]
                 lines.append(f"| {figures['case']} | {after} | {spread['count']} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", *sorted({figures["machine"] for figures in documents})]) + "\n"
+
+
+def _kept(state: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in state.read_text().splitlines()] if state.exists() else []
 
 
 def _run(name: str, size: str, seed: int, state: Path) -> bool:

@@ -33,7 +33,7 @@ class Objective(nn.Module):
 class Classification(Objective):
     """Cross entropy of the labels, through head and layers."""
 
-    def forward(self, inputs: Tensor, labels: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def forward(self, inputs: Tensor, labels: Tensor, seed: int) -> Tensor:  # noqa: ARG002 - others need it
         return functional.cross_entropy(self.network(inputs).float(), labels)
 
 
@@ -45,7 +45,7 @@ class Reconstruction(Objective):
         inputs, features = network.stage.input_shape[0], network.stage.output_shape[0]
         self.decoder = initialized(lambda: nn.Conv2d(features, inputs, 3, padding=1), initialization, seed)
 
-    def forward(self, inputs: Tensor, labels: Tensor, seed: int) -> Tensor:  # noqa: ARG002
+    def forward(self, inputs: Tensor, labels: Tensor, seed: int) -> Tensor:  # noqa: ARG002 - others need it
         wanted = self.network.standardized(inputs)
         features = self.network.transformed(wanted)
         found = self.decoder(functional.interpolate(features, size=wanted.shape[2:], mode="nearest"))
