@@ -55,8 +55,8 @@ from service.usecases.manage_tokens import ensure_token_file
 
 log = logging.getLogger(__name__)
 
-# Beside the request threads: planner, reaper, collector, and the connections that hold their advisory locks.
-_BACKGROUND_CONNECTIONS = 8
+# Beside the request threads: planner, projector, reaper, collector, and the connections that hold their advisory locks.
+_BACKGROUND_CONNECTIONS = 10
 _MONITOR_SECONDS = 2.0
 
 

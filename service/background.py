@@ -1,4 +1,4 @@
-"""The server's own work between requests: planner, reaper and collector, each a thread.
+"""The server's own work between requests: planner, projector, reaper and collector, each a thread.
 
 Several servers may share a database: each pass runs under an advisory lock, so that only one of them does it.
 """
@@ -30,6 +30,16 @@ BEAT_SECONDS = 1.0
 JOIN_SECONDS = 10.0
 
 
+def plans_rest(took: float) -> float:
+    """A fleet wakes the planner many times a second; it need not read everything for every single result."""
+    return min(9 * took, 0.1)
+
+
+def shows_rest(took: float) -> float:
+    """Showing reads all trials of a study: large ones are shown more seldom, instead of slowing everything down."""
+    return 9 * took
+
+
 class Projection(Protocol):
     """Shows searches in Optuna's tables; repeating it changes nothing."""
 
@@ -39,10 +49,15 @@ class Projection(Protocol):
 
 
 class Loop:
-    """Calls ``work`` every ``seconds`` and at every wake, until stopped; a failure is logged and tried again."""
+    """Calls ``work`` every ``seconds`` and at every wake, until stopped; a failure is logged and tried again.
 
-    def __init__(self, name: str, work: Callable[[], None], seconds: float) -> None:
-        self._name, self._work, self._seconds = name, work, seconds
+    After a call it ``rests`` for as many seconds as that says of those which the call took, whoever wakes it.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[], None], seconds: float, rests: Callable[[float], float] = lambda _: 0.0
+    ) -> None:
+        self._name, self._work, self._seconds, self._rests = name, work, seconds, rests
         self._woken, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -68,6 +83,7 @@ class Loop:
         failures = 0
         while not self._stopping.is_set():
             self._woken.clear()
+            began = time.monotonic()
             try:
                 self._work()
                 failures = 0
@@ -81,11 +97,12 @@ class Loop:
                 # Wakes do not shorten this: requests arrive all the time, and the database may need its peace.
                 self._stopping.wait(min(self._seconds * 2.0**failures, LONGEST_BACKOFF_SECONDS))
             else:
+                self._stopping.wait(self._rests(time.monotonic() - began))
                 self._woken.wait(self._seconds)
 
 
 class Background:
-    """Planner, reaper and collector of one server."""
+    """Planner, projector, reaper and collector of one server."""
 
     def __init__(
         self,
@@ -101,12 +118,14 @@ class Background:
         self._files, self._settings, self._changed = files, settings, changed
         self._beaten = -BEAT_SECONDS
         self._setbacks = Setbacks()
-        self._planner = Loop("planner", self.plan, settings.planner_seconds)
+        self._planner = Loop("planner", self.plan, settings.planner_seconds, plans_rest)
+        self._projector = Loop("projector", self.project, settings.planner_seconds, shows_rest)
         self._reaper = Loop("reaper", self.reap, settings.reaper_seconds)
         self._collector = Loop("collector", self.collect, settings.collector_seconds)
 
     def start(self) -> None:
         self._planner.start()
+        self._projector.start()
         self._reaper.start()
         self._collector.start()
 
@@ -116,11 +135,12 @@ class Background:
 
     def stop(self) -> None:
         self._planner.stop()
+        self._projector.stop()
         self._reaper.stop()
         self._collector.stop()
 
     def plan(self) -> None:
-        """One pass: move experiments on, ask ahead, show the studies.
+        """One pass: move experiments on, ask ahead.
 
         A step that fails does not keep those after it from their work; its failure is raised in the end.
         """
@@ -128,7 +148,7 @@ class Background:
             if not alone:
                 return
             failure: Exception | None = None
-            for step in (self._advance, self._suggest_trials, self._drop_studies, self._project_studies):
+            for step in (self._advance, self._suggest_trials):
                 try:
                     step()
                 except DatabaseUnavailable:
@@ -161,22 +181,19 @@ class Background:
         suggest_trials(self._store, self._suggest, blind, self._settings.lease_seconds, added)
         self._changed()
 
-    def _drop_studies(self) -> None:
-        drop_studies(self._store, self._projection.drop)
-
-    def _project_studies(self) -> None:
-        def show(study: ProjectedStudy) -> None:
-            self._projection.sync(study)
-            self._beat()
-
-        project_studies(self._store, show, self._setbacks)
-
     def _beat(self) -> None:
         """Tell /readyz that the planner gets on: after every pass, and during those that take long."""
         if time.monotonic() - self._beaten >= BEAT_SECONDS:
             with self._store.transaction() as tx:
                 heartbeats.beat(tx, heartbeats.PLANNER)
             self._beaten = time.monotonic()
+
+    def project(self) -> None:
+        """One pass over the studies in Optuna's tables: drop those of purged searches, show what has moved on."""
+        with self._store.exclusive("projector") as alone:
+            if alone:
+                drop_studies(self._store, self._projection.drop)
+                project_studies(self._store, self._projection.sync, self._setbacks)
 
     def reap(self) -> None:
         """One pass over the leases."""

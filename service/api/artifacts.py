@@ -15,6 +15,7 @@ from service.api.addresses import Attempt
 from service.api.auth import OWN_IN_QUERY, WORKER, WORKER_OR_READ, GuardedRoute
 from service.api.problems import responses
 from service.api.services import Served
+from service.artifacts.place import StoredFile
 from service.artifacts.store import check_name
 from service.domain.errors import DigestMismatch, RangeNotSatisfiable
 from service.failpoints import reach
@@ -65,9 +66,13 @@ async def upload_artifact(
 ) -> StoredArtifact:
     """Store a safetensors checkpoint; it appears only when its bytes have been verified and are durable."""
     check_name(sha256)
-    # Before the body: a superseded worker need not send it.
-    await run_in_threadpool(check_attempt, services.store, task, attempt)
-    stored = await run_in_threadpool(reuse_artifact, services.store, services.artifacts, sha256)
+
+    def begin() -> StoredFile | None:
+        # Before the body: a superseded worker need not send it.
+        check_attempt(services.store, task, attempt)
+        return reuse_artifact(services.store, services.artifacts, sha256)
+
+    stored = await run_in_threadpool(begin)
     if stored is not None:
         # Read to its end, so that the client is not cut off while it still sends, and held to the same promise.
         seen = hashlib.sha256()

@@ -39,6 +39,7 @@ from service.usecases.write_audit import begin_entry, conclude_entry
 
 SESSION_COOKIE = "stagetune_session"
 DONE = "done"
+_REMEMBERED = 10_000
 log = logging.getLogger(__name__)
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -131,8 +132,6 @@ class Owns:
     worker has a token: what was found then is remembered.
     """
 
-    _REMEMBERED = 10_000
-
     def __init__(self, place: Literal["path", "query"] = "path") -> None:
         self._place = place
 
@@ -152,14 +151,17 @@ class Owns:
 
     def _check_attempt(self, request: Request, named: NamedAttempt, token: UUID | None) -> None:
         services: Services = request.app.state.services
-        known: set[tuple[UUID, int, UUID | None]] = request.app.state.owned_attempts
         asked = (named.task, named.attempt, token)
-        if asked in known:
-            return
-        if check_attempt(services.store, *asked):
-            if len(known) >= self._REMEMBERED:
-                known.clear()
-            known.add(asked)
+        if asked not in request.app.state.owned_attempts and check_attempt(services.store, *asked):
+            remember_attempt(request, *asked)
+
+
+def remember_attempt(request: Request, task: UUID, attempt: int, token: UUID | None) -> None:
+    """Whose an attempt is that was leased or looked up just now, so that it need not be looked up again."""
+    known: set[tuple[UUID, int, UUID | None]] = request.app.state.owned_attempts
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known.add((task, attempt, token))
 
 
 class GuardedRoute(StrictRoute):

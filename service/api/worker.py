@@ -21,7 +21,7 @@ from contract.tasks import (
     WorkerRegistration,
 )
 from service.api.addresses import Attempt
-from service.api.auth import OWN, WORKER, GuardedRoute, identity_of
+from service.api.auth import OWN, WORKER, GuardedRoute, identity_of, remember_attempt
 from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
@@ -91,7 +91,9 @@ async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease
     """Lease a task, waiting for one if asked to. While it waits, the request holds no thread and no connection."""
     limits: Limits = request.app.state.limits
     deadline = time.monotonic() + body.wait_seconds
-    slots = await run_in_threadpool(check_worker, services.store, body.worker, identity_of(request).token)
+    token = identity_of(request).token
+    owner = await run_in_threadpool(check_worker, services.store, body.worker, token)
+    slots = 0 if owner is None else owner.slots
     limits.check_claim(body.worker, slots)
     while True:
         task = await run_in_threadpool(
@@ -100,6 +102,8 @@ async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease
         if task is not None:
             # One task fewer is ready, so the planner may ask ahead again.
             services.wake_planner()
+            if owner is not None and owner.token is not None:
+                remember_attempt(request, task.task, task.attempt, token)
             return Lease.model_validate(task)
         left = deadline - time.monotonic()
         if left <= 0 or services.bell.closed or await request.is_disconnected():

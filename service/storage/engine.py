@@ -4,16 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from json import dumps
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, text
+from sqlalchemy import Connection, CursorResult, Engine, Executable, TextClause, create_engine, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.domain.errors import DatabaseUnavailable
+from service.storage.liveness import ping_idle
 
 SCHEMA = "stagetune"
 # A statement of ours takes milliseconds. These bounds turn a stuck lock or a forgotten transaction into an error that
@@ -52,7 +54,7 @@ class Transaction:
         self, statement: Executable | str, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
     ) -> CursorResult[Any]:
         """Run a statement; plain SQL may be given as a string."""
-        return self.connection.execute(text(statement) if isinstance(statement, str) else statement, parameters)
+        return self.connection.execute(_parsed(statement) if isinstance(statement, str) else statement, parameters)
 
     def now(self) -> datetime:
         """The database's time at the start of the transaction; no other clock counts for leases."""
@@ -86,9 +88,11 @@ class Storage:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=10,
-            pool_pre_ping=True,
+            # What was used last is warm, at PostgreSQL's end as well.
+            pool_use_lifo=True,
             connect_args={**CONNECTION, "options": options},
         )
+        ping_idle(engine)
         return cls(engine)
 
     @contextmanager
@@ -99,6 +103,7 @@ class Storage:
             DatabaseUnavailable: PostgreSQL cannot be reached, or a statement ran into one of its time limits.
         """
         with _translated(), self.engine.connect() as connection:
+            _isolate(connection, "DEFAULT", readonly="DEFAULT")
             transaction = Transaction(connection)
             yield transaction
             _append(transaction)
@@ -108,9 +113,7 @@ class Storage:
     def reading(self) -> Iterator[Transaction]:
         """A read-only transaction in which all statements see the same rows."""
         with _translated(), self.engine.connect() as connection:
-            # Not by execution options: the pool takes them back when the connection is returned, and loses its place
-            # for good if the server has gone by then (seen in SQLAlchemy 2.1.9, _ConnectionRecord.checkin).
-            connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+            _isolate(connection, "REPEATABLE READ", readonly=True)
             yield Transaction(connection)
 
     @contextmanager
@@ -120,6 +123,7 @@ class Storage:
         The lock belongs to a connection of its own without an open transaction, so that slow work may happen under it.
         """
         with _translated(), self.engine.connect() as connection:
+            _isolate(connection, "DEFAULT", readonly="DEFAULT")
             key = {"name": f"{SCHEMA}:{name}"}
             held = bool(
                 connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"), key).scalar_one()
@@ -135,6 +139,24 @@ class Storage:
     def close(self) -> None:
         """Close the pool's idle connections."""
         self.engine.dispose()
+
+
+@lru_cache(maxsize=1024)
+def _parsed(statement: str) -> TextClause:
+    return text(statement)
+
+
+def _isolate(connection: Connection, level: str, *, readonly: bool | str) -> None:
+    """Begin the next transaction so; psycopg2 writes it into its BEGIN, which costs no statement more.
+
+    Every way in says what it needs, and none takes it back. SQLAlchemy's execution options would be taken back while
+    the connection is given back to the pool, which loses the place for good if the server has gone by then (seen in
+    SQLAlchemy 2.1.9, ``_ConnectionRecord.checkin``).
+    """
+    driver = connection.connection.driver_connection
+    # One that is closed says so at its first statement, as an error that is translated.
+    if driver is not None and not driver.closed:
+        driver.set_session(isolation_level=level, readonly=readonly)
 
 
 def _append(transaction: Transaction) -> None:

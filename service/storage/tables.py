@@ -313,7 +313,7 @@ event = Table(
     Index(None, "experiment_id", "id"),
 )
 
-# Optuna's studies of searches that are gone; the planner deletes them, and then the line.
+# Optuna's studies of searches that are gone; the projector deletes them, and then the line.
 purged_study = Table("purged_study", metadata, Column("name", Text, primary_key=True))
 
 server_heartbeat = Table(

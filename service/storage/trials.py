@@ -1,7 +1,7 @@
 """Trials of stage searches."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,35 +35,61 @@ class TrialRow:
     finished_at: datetime | None
     chance: int = 0
 
-    def past(self) -> PastTrial:
-        return PastTrial(self.ordinal, self.point, self.origin, self.state, self.value)
-
     def summary(self) -> TrialSummary:
         return TrialSummary(self.ordinal, self.state, self.value, self.diverged)
 
 
-def add(tx: Transaction, trial_id: UUID, search: UUID, ordinal: int, suggestion: Suggestion) -> bool:
-    """Insert a suggested trial; False when the ordinal has been suggested already."""
-    statement = insert(trial).on_conflict_do_nothing(index_elements=["search_id", "ordinal"])
-    added = tx.execute(
-        statement,
-        {
-            "id": trial_id,
-            "search_id": search,
-            "ordinal": ordinal,
-            "learning_rate": suggestion.point.learning_rate,
-            "regularization": suggestion.point.regularization,
-            "more": suggestion.point.more,
-            "origin": suggestion.origin,
-            "state": TrialState.RUNNING,
-        },
+def add(tx: Transaction, search: UUID, first: int, suggested: Mapping[UUID, Suggestion]) -> bool:
+    """Insert suggested trials by id, with ordinals from ``first`` on; False when others have been suggested meanwhile.
+
+    The search has to be locked.
+    """
+    known = tx.execute("SELECT count(*) FROM trial WHERE search_id = :search", {"search": search}).scalar_one()
+    if known != first:
+        return False
+    tx.execute(
+        insert(trial),
+        [
+            {
+                "id": trial_id,
+                "search_id": search,
+                "ordinal": ordinal,
+                "learning_rate": suggestion.point.learning_rate,
+                "regularization": suggestion.point.regularization,
+                "more": suggestion.point.more,
+                "origin": suggestion.origin,
+                "state": TrialState.RUNNING,
+            }
+            for ordinal, (trial_id, suggestion) in enumerate(suggested.items(), first)
+        ],
     )
-    return added.rowcount == 1
+    return True
+
+
+def past(tx: Transaction, search: UUID) -> tuple[PastTrial, ...]:
+    """All trials of a search by ordinal, as a sampler sees them."""
+    rows = tx.execute(
+        "SELECT ordinal, learning_rate, regularization, more, origin, state, value"
+        " FROM trial WHERE search_id = :search ORDER BY ordinal",
+        {"search": search},
+    )
+    return tuple(
+        PastTrial(row.ordinal, point_of(row), TrialOrigin(row.origin), TrialState(row.state), row.value) for row in rows
+    )
 
 
 def of_search(tx: Transaction, search: UUID) -> list[TrialRow]:
     """All trials of a search by ordinal."""
     return of_searches(tx, [search]).get(search, [])
+
+
+def still_running(tx: Transaction, searches: Collection[UUID]) -> set[UUID]:
+    """Which of some searches have a trial that has not finished."""
+    found = tx.execute(
+        "SELECT DISTINCT search_id FROM trial WHERE search_id = ANY(CAST(:searches AS uuid[])) AND state = 'running'",
+        {"searches": list(searches)},
+    )
+    return set(found.scalars())
 
 
 def of_searches(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, list[TrialRow]]:

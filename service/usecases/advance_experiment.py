@@ -75,13 +75,15 @@ def advance_experiment(store: Storage, experiment_id: UUID) -> ExperimentState:
 
 def _move_searches(tx: Transaction, rows: Sequence[SearchRow]) -> tuple[list[SearchRow], list[Confirmation]]:
     """The searches as they are now, and the confirmations that open ones lack."""
-    past, states = load_past(tx, rows), _states(tx, rows)
+    # What still trains decides nothing: nobody need read hundreds of trials after each of them.
+    training = trials.still_running(tx, [row.id for row in rows if row.state is SearchState.OPEN])
+    past, states = load_past(tx, [row for row in rows if row.id not in training]), _states(tx, rows)
     now: list[SearchRow] = []
     confirmations: list[Confirmation] = []
     news: list[News] = []
     # Those that a search waits for stand first: one pass carries a decision down to everything it opens.
     for row in rows:
-        if row.state is SearchState.OPEN:
+        if row.state is SearchState.OPEN and row.id not in training:
             move = decide_open_search(tx, row, past)
             now.append(move.search)
             confirmations += move.lacking

@@ -14,6 +14,6 @@ def check_attempt(store: Storage, task: UUID, attempt: int) -> None:
         NotFound: there is no such task.
     """
     with store.reading() as tx:
-        tasks.get(tx, task)
         if not attempts.holds(tx, task, attempt):
+            tasks.get(tx, task)
             raise LeaseLost

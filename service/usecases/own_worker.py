@@ -6,13 +6,13 @@ from service.domain.errors import LeaseLost, NotFound
 from service.storage import Storage, workers
 
 
-def check_worker(store: Storage, worker: UUID, token: UUID | None) -> int:
-    """The slots of a worker of the token, none of one that is unknown. Raises NotFound for a worker of another."""
+def check_worker(store: Storage, worker: UUID, token: UUID | None) -> workers.Owner | None:
+    """Whose a worker of the token is, None of one that is unknown. Raises NotFound for a worker of another."""
     with store.reading() as tx:
         owner = workers.owner(tx, worker)
     if owner is not None and (token is None or owner.token not in (None, token)):
         raise NotFound(f"there is no worker {worker} that this token announced")
-    return 0 if owner is None else owner.slots
+    return owner
 
 
 def check_attempt(store: Storage, task: UUID, attempt: int, token: UUID | None) -> bool:

@@ -10,7 +10,7 @@ from service.storage import Storage, experiments, purging
 def purge_experiment(store: Storage, experiment_id: UUID) -> None:
     """Delete an experiment, and of its searches those that no other experiment has or stands on.
 
-    Their studies in Optuna's tables go with the planner's next pass, their checkpoints when artifacts are swept.
+    Their studies in Optuna's tables go with the projector's next pass, their checkpoints when artifacts are swept.
 
     Raises:
         NotFound: there is no such experiment.

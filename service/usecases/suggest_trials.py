@@ -2,13 +2,15 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
 from uuid import UUID, uuid4
 
 from service.domain.ask_ahead import OpenSearch, affordable, searches_to_ask
 from service.domain.errors import DatabaseUnavailable
 from service.domain.search import start_points
-from service.domain.space import SearchBrief, Suggest
-from service.domain.states import SearchState, TaskKind
+from service.domain.space import PastTrial, SearchBrief, Suggest, Suggestion
+from service.domain.states import SearchState, TaskKind, TrialState
 from service.domain.work import trial_work
 from service.failpoints import reach
 from service.storage import Storage, searches, tasks, trials, workers
@@ -16,6 +18,18 @@ from service.storage.searches import Standing
 from service.storage.tasks import NewTask
 
 logger = logging.getLogger(__name__)
+# As many suggestions that learn from no result become tasks together; they take milliseconds each.
+TOGETHER = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A search that may get up to ``allowed`` trials; those before ``blind`` learn from no result."""
+
+    standing: Standing
+    brief: SearchBrief
+    allowed: int
+    blind: int
 
 
 def suggest_trials(
@@ -38,37 +52,47 @@ def suggest_trials(
         others = tasks.count_pending_others(tx)
         standings = searches.standings(tx, [row.id for row in wanting])
     briefs = _briefs(standings)
-    wanting = [row for row in wanting if row.id in briefs]
-    ids = {row.key: row.id for row in wanting}
-    allowed = {row.key: affordable(row.budget, row.finished, row.seconds, row.spent) for row in wanting}
+    open_searches = {
+        row.key: _Open(
+            standings[row.id],
+            briefs[row.id],
+            affordable(row.budget, row.finished, row.seconds, row.spent),
+            blind(briefs[row.id]),
+        )
+        for row in wanting
+        if row.id in briefs
+    }
     chosen = searches_to_ask(
         [
             OpenSearch(
                 key=row.key,
-                budget=allowed[row.key],
+                budget=open_searches[row.key].allowed,
                 asked=row.asked,
                 pending=row.asked - row.finished,
-                blind=blind(briefs[row.id]),
+                blind=open_searches[row.key].blind,
                 experiment=str(row.experiment),
                 priority=row.priority,
             )
             for row in wanting
+            if row.key in open_searches
         ],
         fleet.slots,
         fleet.workers,
         others,
     )
     made = 0
-    for key in chosen:
+    for key, turns in groupby(chosen):
+        wanted = len(list(turns))
         try:
-            if _suggest(store, suggest, standings[ids[key]], briefs[ids[key]], allowed[key]):
-                made += 1
+            while wanted > 0 and (drawn := _suggest(store, suggest, open_searches[key], min(wanted, TOGETHER))):
+                wanted -= drawn
+                made += drawn
                 added()
         except DatabaseUnavailable:
             raise
         except Exception:
             # A search whose sampler fails must not keep the others from their trials.
-            logger.exception("search %s gets no suggestion", ids[key])
+            logger.exception("search %s gets no suggestion", open_searches[key].standing.search.id)
     return made
 
 
@@ -98,28 +122,55 @@ def _brief(standing: Standing) -> SearchBrief:
     )
 
 
-def _suggest(store: Storage, suggest: Suggest, standing: Standing, brief: SearchBrief, allowed: int) -> bool:
-    search = standing.search
-    # Another server may be at the same search. The draw takes seconds, so no transaction is open meanwhile; the
+def _suggest(store: Storage, suggest: Suggest, asked: _Open, wanted: int) -> int:
+    """Make up to ``wanted`` trials and their tasks, as many as take no time to draw, and return how many."""
+    search = asked.standing.search
+    # Another server may be at the same search. The draw takes seconds, so no transaction is open meanwhile; an
     # ordinal is what cannot be given twice.
     with store.exclusive(f"search:{search.id}") as alone:
         if not alone:
-            return False
+            return 0
         with store.reading() as tx:
-            past = trials.of_search(tx, search.id)
-        ordinal = len(past)
-        if ordinal >= allowed:
-            return False
-        suggestion = suggest(brief, tuple(trial.past() for trial in past), ordinal)
+            past = trials.past(tx, search.id)
+        drawn = _draw(suggest, asked, past, min(wanted, asked.allowed - len(past)))
+        if not drawn:
+            return 0
         reach("after-ask")
-        checkpoints = [frozen.checkpoint for frozen in standing.prefix]
-        work = trial_work(search.spec, search.planned, checkpoints, suggestion.point, search.seed)
-        trial_id = uuid4()
         with store.transaction() as tx:
             still = searches.get(tx, search.id, lock=True)
-            if still.state is not SearchState.OPEN or not trials.add(tx, trial_id, search.id, ordinal, suggestion):
-                return False
-            label = f"{search.name} trial {ordinal}"
-            tasks.add(tx, [NewTask(uuid4(), TaskKind.TRIAL, search.id, search.seed, label, work, trial=trial_id)])
+            suggested = {uuid4(): suggestion for suggestion in drawn}
+            if still.state is not SearchState.OPEN or not trials.add(tx, search.id, len(past), suggested):
+                return 0
+            tasks.add(tx, _tasks(asked.standing, suggested, len(past)))
         reach("after-suggestion-commit")
-    return True
+    return len(drawn)
+
+
+def _draw(suggest: Suggest, asked: _Open, past: tuple[PastTrial, ...], most: int) -> list[Suggestion]:
+    """One suggestion, and blind ones after it: workers wait for them, and a model takes long for each of its own."""
+    drawn: list[Suggestion] = []
+    while len(drawn) < most and (not drawn or len(past) < asked.blind):
+        suggestion = suggest(asked.brief, past, len(past))
+        drawn.append(suggestion)
+        past = (*past, PastTrial(len(past), suggestion.point, suggestion.origin, TrialState.RUNNING, None))
+    return drawn
+
+
+def _tasks(standing: Standing, suggested: Mapping[UUID, Suggestion], first: int) -> list[NewTask]:
+    search = standing.search
+    checkpoints = [frozen.checkpoint for frozen in standing.prefix]
+    # Of tasks that were made at one moment those with lower ids are claimed first.
+    identities = sorted(uuid4() for _ in suggested)
+    numbered = enumerate(zip(identities, suggested.items(), strict=True), first)
+    return [
+        NewTask(
+            identity,
+            TaskKind.TRIAL,
+            search.id,
+            search.seed,
+            f"{search.name} trial {ordinal}",
+            trial_work(search.spec, search.planned, checkpoints, suggestion.point, search.seed),
+            trial=trial,
+        )
+        for ordinal, (identity, (trial, suggestion)) in numbered
+    ]

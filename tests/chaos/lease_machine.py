@@ -74,11 +74,11 @@ class LeaseMachine(RuleBasedStateMachine):
         answer = self.world.call("POST", "/v1/experiments", document, scope="admin")
         assert answer.status_code == 201, answer.text
         self.experiments[answer.json()["id"]] = "running"
-        self.world.background.plan()
+        self.world.plan()
 
     @rule()
     def plan(self) -> None:
-        self.world.background.plan()
+        self.world.plan()
         for experiment in self.experiments:
             self.experiments[experiment] = self.state(experiment)
 
@@ -317,7 +317,7 @@ class LeaseMachine(RuleBasedStateMachine):
         assert {task: found[task] for task in expected} == expected, f"{found}, not {expected}"
 
     def teardown(self) -> None:
-        self.world.background.plan()
+        self.world.plan()
         found = violations(self.world.url, self.world.home)
         assert not found, found
 

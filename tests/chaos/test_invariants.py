@@ -31,13 +31,13 @@ def world(chaos_database: str, tmp_path: Path) -> Iterator[World]:
     body = {"name": "w", "device": "cpu", "slots": 1, "datasets": [DOTS]}
     world.call("PUT", f"/v1/worker/workers/{WORKER}", body)
     world.call("POST", "/v1/experiments", submission(architectures={"A": ["Conv-3-4"]}, variants=TOTAL), scope="admin")
-    world.background.plan()
+    world.plan()
     lease = world.call("POST", "/v1/worker/leases", {"worker": WORKER, "request_id": WORKER}).json()
     sha256, data = checkpoint()
     world.call("PUT", f"/v1/worker/artifacts/{sha256}", params=fence(lease), content=data)
     path = f"/v1/worker/tasks/{lease['task']}/attempts/{lease['attempt']}/result"
     assert world.call("PUT", path, trained(sha256)).is_success
-    world.background.plan()
+    world.plan()
     yield world
     world.reset()
     world.close()

@@ -83,6 +83,11 @@ class World:
         self.store.close()
         self._build()
 
+    def plan(self) -> None:
+        """A pass of the planner, and one of the projector."""
+        self.background.plan()
+        self.background.project()
+
     def reset(self) -> None:
         """Forget everything but the tokens."""
         self.run(self._empty)

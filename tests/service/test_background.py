@@ -74,6 +74,23 @@ def test_failures_are_survived(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records][:2] == ["WARNING", "ERROR"]
 
 
+def test_a_loop_rests_after_each_call_by_how_long_it_took() -> None:
+    work, reached = counting([], 3)
+    rested: list[float] = []
+
+    def rests(took: float) -> float:
+        rested.append(took)
+        loop.wake()
+        return 0.0
+
+    loop = Loop("test", work, seconds=3600, rests=rests)
+    loop.start()
+    assert reached.wait(SOON)
+    loop.stop()
+    assert len(rested) >= 2
+    assert min(rested) >= 0
+
+
 def test_a_loop_that_never_started_can_be_stopped() -> None:
     Loop("test", lambda: None, seconds=1).stop()
 
@@ -104,7 +121,7 @@ def test_the_threads_carry_an_experiment_to_its_end(lab: Lab, settings: Settings
 
     assert lab.state(experiment) is ExperimentState.FINISHED
     assert lab.value("SELECT count(*) FROM result") == 4
-    background.plan()
+    background.project()
     assert {trial.state for trial in screen.studies[-1].trials} == {"complete"}
     assert lab.value("SELECT count(*) FROM trial WHERE projected IS DISTINCT FROM state") == 0
 
@@ -114,10 +131,14 @@ def test_a_second_server_does_nothing_while_the_first_works(lab: Lab, settings: 
     background = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)
     lab.submit()
     lab.worker()
-    with lab.store.exclusive("planner"):
+    with lab.store.exclusive("planner"), lab.store.exclusive("projector"):
         background.plan()
+        background.project()
+        assert lab.value("SELECT count(*) FROM trial") == 0
         assert screen.studies == []
     background.plan()
+    background.project()
+    assert lab.value("SELECT count(*) FROM trial") > 0
     assert len(screen.studies) == 1
 
 
@@ -128,12 +149,12 @@ def test_a_step_that_fails_keeps_no_other_from_its_work_and_is_told(lab: Lab, se
     lab.submit(phases=[{"epochs": 3, "trials": 2}])
     lab.worker()
     background.plan()
-    screen.studies.clear()
     lab.run("UPDATE search SET spec = '{}' WHERE id = (SELECT id FROM search LIMIT 1)")
     lab.run("UPDATE search SET projected = false")
 
     with pytest.raises(Exception, match="required"):
         background.plan()
+    background.project()
 
     assert len(screen.studies) == 1, "the one that is sound"
 
@@ -164,7 +185,8 @@ def test_a_study_that_cannot_be_shown_does_not_keep_others_from_it(lab: Lab, set
     lab.submit(phases=[{"epochs": 3, "trials": 2}])
     lab.worker(slots=4)
     background.plan()
-    background.plan()
+    background.project()
+    background.project()
     assert len({study.name for study in screen.studies}) == 2
     assert lab.value("SELECT count(*) FROM trial WHERE projected IS DISTINCT FROM state") == 0
 
@@ -180,7 +202,7 @@ def test_optuna_finds_every_study_as_our_rows_have_it(lab: Lab, settings: Settin
         lease = lab.lease(worker)
         if lease is not None:
             lab.finish(lease, outcome=next(outcomes, "complete"))
-    background.plan()
+        background.project()
     projection.close()
 
     (search,) = get_experiment(lab.store, experiment).stage_searches

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.__main__ import listen
+
 pytestmark = pytest.mark.e2e
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -122,6 +124,14 @@ def refused(process: "subprocess.Popen[str]", status: int = 1) -> str:
     assert len(lines) == 1, err
     assert "Traceback" not in err
     return lines[0]
+
+
+def test_connections_send_every_part_of_an_answer_at_once() -> None:
+    """Head and body are two writes; the second must not wait for the client's acknowledgement of the first."""
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_taken_port_is_one_clear_line(start: Start) -> None:

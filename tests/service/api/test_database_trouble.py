@@ -19,8 +19,8 @@ from tests.service.api.test_routes import SCOPES
 from tests.service.api.test_worker import attempt, lease
 
 UNAVAILABLE = "/problems/database-unavailable"
-# Each holds a lock and works in a transaction.
-BACKGROUND = 4
+# Planner, projector and reaper hold locks and work in a transaction each, the planner with a search's lock beside.
+BACKGROUND = 7
 
 
 def until(reached: Callable[[], bool]) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 
 import pytest
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -85,6 +85,33 @@ def test_a_connection_that_dies_before_it_is_given_back_takes_no_place_in_the_po
             assert tx.execute("SELECT pg_terminate_backend(:pid, 10000)", {"pid": pid}).scalar_one()
     with store.transaction():
         pass
+    store.close()
+    beside.close()
+
+
+@pytest.mark.parametrize(("fresh", "lost"), [(3600.0, 1), (0.0, 0)])
+def test_connections_are_asked_whether_they_live_unless_they_just_did(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, fresh: float, lost: int
+) -> None:
+    monkeypatch.setattr("service.storage.liveness.FRESH_SECONDS", fresh)
+    store, beside = Storage.connect(database_url, pool_size=3), Storage.connect(database_url, pool_size=1)
+    with ExitStack() as opened:
+        pids = [
+            opened.enter_context(store.transaction()).execute("SELECT pg_backend_pid()").scalar_one() for _ in range(3)
+        ]
+    with beside.transaction() as tx:
+        for pid in pids:
+            tx.execute("SELECT pg_terminate_backend(:pid, 10000)", {"pid": pid})
+
+    failures = 0
+    for _ in range(6):
+        try:
+            with store.transaction() as tx:
+                tx.execute("SELECT 1")
+        except DatabaseUnavailable:
+            failures += 1
+
+    assert failures == lost, "one finds out for all that are as old"
     store.close()
     beside.close()
 
