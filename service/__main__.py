@@ -11,6 +11,7 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -44,9 +45,9 @@ class Server(uvicorn.Server):
         if self.started:
             announced = self._home / "connection.json"
             # In one piece: somebody may be waiting for it.
-            whole = announced.with_suffix(f".{os.getpid()}")
-            whole.write_text(json.dumps({"url": self._url, "pid": os.getpid()}) + "\n")
-            whole.replace(announced)
+            with tempfile.NamedTemporaryFile("w", dir=self._home, prefix=".connection-", delete=False) as file:
+                file.write(json.dumps({"url": self._url, "pid": os.getpid()}) + "\n")
+            Path(file.name).replace(announced)
             print(f"stagetune serves {self._url}", flush=True)  # noqa: T201 - for who started it
 
     async def on_tick(self, counter: int) -> bool:

@@ -25,6 +25,7 @@ from service.usecases.suggest_trials import suggest_trials
 
 logger = logging.getLogger(__name__)
 LONGEST_BACKOFF_SECONDS = 5.0
+LONGEST_REST_SECONDS = 30.0
 # Between two beats of a planner that gets on.
 BEAT_SECONDS = 1.0
 JOIN_SECONDS = 10.0
@@ -37,7 +38,7 @@ def plans_rest(took: float) -> float:
 
 def shows_rest(took: float) -> float:
     """Showing reads all trials of a study: large ones are shown more seldom, instead of slowing everything down."""
-    return 9 * took
+    return min(9 * took, LONGEST_REST_SECONDS)
 
 
 class Projection(Protocol):
@@ -69,11 +70,14 @@ class Loop:
         self._woken.set()
 
     def stop(self) -> None:
-        """End after the pass that is under way, and wait for it a while."""
+        """End after the pass that is under way."""
         self._stopping.set()
         self._woken.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for a loop that was stopped, but no longer than that."""
         if self._thread.ident is not None:
-            self._thread.join(JOIN_SECONDS)
+            self._thread.join(seconds)
 
     @property
     def alive(self) -> bool:
@@ -81,8 +85,11 @@ class Loop:
 
     def _run(self) -> None:
         failures = 0
-        while not self._stopping.is_set():
+        while True:
             self._woken.clear()
+            # In this order: whoever stops the loop wakes it after having said so.
+            if self._stopping.is_set():
+                return
             began = time.monotonic()
             try:
                 self._work()
@@ -93,11 +100,12 @@ class Loop:
             except Exception:
                 failures += 1
                 logger.exception("%s failed and will try again", self._name)
+            rest = self._rests(time.monotonic() - began)
             if failures:
                 # Wakes do not shorten this: requests arrive all the time, and the database may need its peace.
-                self._stopping.wait(min(self._seconds * 2.0**failures, LONGEST_BACKOFF_SECONDS))
+                self._stopping.wait(max(rest, min(self._seconds * 2.0**failures, LONGEST_BACKOFF_SECONDS)))
             else:
-                self._stopping.wait(self._rests(time.monotonic() - began))
+                self._stopping.wait(rest)
                 self._woken.wait(self._seconds)
 
 
@@ -119,25 +127,25 @@ class Background:
         self._beaten = -BEAT_SECONDS
         self._setbacks = Setbacks()
         self._planner = Loop("planner", self.plan, settings.planner_seconds, plans_rest)
-        self._projector = Loop("projector", self.project, settings.planner_seconds, shows_rest)
         self._reaper = Loop("reaper", self.reap, settings.reaper_seconds)
         self._collector = Loop("collector", self.collect, settings.collector_seconds)
+        projector = Loop("projector", self.project, settings.planner_seconds, shows_rest)
+        self._loops = (self._planner, projector, self._reaper, self._collector)
 
     def start(self) -> None:
-        self._planner.start()
-        self._projector.start()
-        self._reaper.start()
-        self._collector.start()
+        for loop in self._loops:
+            loop.start()
 
     def wake(self) -> None:
         """A submission or a result has come: plan now."""
         self._planner.wake()
 
     def stop(self) -> None:
-        self._planner.stop()
-        self._projector.stop()
-        self._reaper.stop()
-        self._collector.stop()
+        for loop in self._loops:
+            loop.stop()
+        deadline = time.monotonic() + JOIN_SECONDS
+        for loop in self._loops:
+            loop.join(max(0.0, deadline - time.monotonic()))
 
     def plan(self) -> None:
         """One pass: move experiments on, ask ahead.

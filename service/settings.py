@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     )
     head_seconds: float = Field(20, ge=0.1, le=600, description="a connection may take for the head of a request")
     body_seconds: float = Field(60, ge=0.1, le=600, description="a body may pause in all, beyond 1,000 bytes a second")
-    threads: int = Field(16, ge=2, le=256, description="request threads, and connections of the database pool")
+    threads: int = Field(16, ge=2, le=256, description="request threads; the database pool has 10 connections more")
 
     admin_token_file: Path = Field(Path(), description="default: home/admin-token")
     worker_token_file: Path = Field(Path(), description="default: home/worker-token")

@@ -130,6 +130,15 @@ TOLD = """
 """
 
 
+def all_shown(database_url: str) -> bool:
+    """Whether Optuna's tables have caught up with ours; they are drawn by a thread of its own."""
+    behind = """
+        SELECT FROM stagetune.trial WHERE projected IS DISTINCT FROM state
+        UNION ALL SELECT FROM stagetune.search WHERE NOT projected LIMIT 1
+    """
+    return not rows(database_url, behind)
+
+
 def violations(database_url: str, home: Path | None = None) -> list[str]:
     """Every invariant that does not hold, a line each; the server's ``home`` adds its artifacts and logs."""
     found = [*_in_our_tables(database_url), *_against_optuna(database_url)]

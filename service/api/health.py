@@ -23,7 +23,7 @@ async def check_health() -> dict[str, str]:
 
 @router.get("/readyz", responses={503: {"model": Readiness, "description": "Not ready; `checks` says why"}})
 async def check_ready(request: Request, response: Response, services: Served) -> Readiness:
-    """Whether the database answers at the right revision, background work is alive and artifacts can be stored.
+    """Whether the database answers at the right revision, planner and reaper are alive and artifacts can be stored.
 
     The answer may be a second old.
     """

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import StudyRefused
 from service.storage import Storage, purging
 
@@ -21,8 +22,14 @@ def drop_studies(store: Storage, drop: Callable[[str], object]) -> int:
     for name in names:
         try:
             drop(name)
+        except DatabaseUnavailable:
+            raise
         except StudyRefused as refusal:
             logger.error("the study %s of a purged search cannot be deleted: %s", name, refusal)
+            continue
+        except Exception:
+            # One that cannot be deleted must keep no other from its way, nor any from being shown.
+            logger.exception("the study %s of a purged search cannot be deleted", name)
             continue
         with store.transaction() as tx:
             purging.forget_study(tx, name)

@@ -150,7 +150,13 @@ def _draw(suggest: Suggest, asked: _Open, past: tuple[PastTrial, ...], most: int
     """One suggestion, and blind ones after it: workers wait for them, and a model takes long for each of its own."""
     drawn: list[Suggestion] = []
     while len(drawn) < most and (not drawn or len(past) < asked.blind):
-        suggestion = suggest(asked.brief, past, len(past))
+        try:
+            suggestion = suggest(asked.brief, past, len(past))
+        except Exception:
+            if not drawn:
+                raise
+            # Those before it need not wait for one that cannot be drawn; the next turn tells of it.
+            break
         drawn.append(suggestion)
         past = (*past, PastTrial(len(past), suggestion.point, suggestion.origin, TrialState.RUNNING, None))
     return drawn

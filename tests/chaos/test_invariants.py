@@ -50,7 +50,8 @@ def found(world: World) -> str:
 @pytest.mark.parametrize("violation", list(DAMAGE))
 def test_damage_is_seen(world: World, violation: str) -> None:
     assert found(world) == ""
-    with world.store.engine.connect() as connection:
+    with world.store.transaction() as tx:
+        connection = tx.connection
         connection.exec_driver_sql("SET session_replication_role = replica")
         connection.exec_driver_sql(f"SET search_path = stagetune; {DAMAGE[violation]}")
         connection.commit()

@@ -16,6 +16,7 @@ import pytest
 
 from client import Client
 from contract.experiments import Experiment
+from tests.invariants import all_shown
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -58,6 +59,7 @@ class Stack:
             "OMP_NUM_THREADS": "1",
             **settings,
         }
+        self._database_url = database_url
         if database_url is not None:
             self._environment["STAGETUNE_DATABASE_URL"] = database_url
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -87,13 +89,15 @@ class Stack:
             time.sleep(0.05)
 
     def finish(self, experiment: Experiment) -> Experiment:
-        """Wait until an experiment has ended, through outages of the server."""
+        """Wait until an experiment has ended and been drawn in Optuna's tables, through outages of the server."""
 
         def ended() -> bool:
             with self.client() as client:
                 return client.experiment(experiment.id).state not in ("running", "paused")
 
         self.until(ended, "the experiment to end", 120)
+        if (url := self._database_url) is not None:
+            self.until(lambda: all_shown(url), "the studies to be shown")
         with self.client() as client:
             return client.experiment(experiment.id)
 

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from service.artifacts import open_store
-from service.background import Background, Loop
+from service.background import Background, Loop, plans_rest, shows_rest
 from service.domain.errors import DatabaseUnavailable
 from service.domain.projection import ProjectedStudy
 from service.domain.states import ExperimentState
@@ -62,6 +62,7 @@ def test_a_wake_is_answered_long_before_the_next_turn() -> None:
     loop.wake()
     assert reached.wait(SOON)
     loop.stop()
+    loop.join(SOON)
     assert not loop.alive
 
 
@@ -71,6 +72,7 @@ def test_failures_are_survived(caplog: pytest.LogCaptureFixture) -> None:
     loop.start()
     assert reached.wait(SOON)
     loop.stop()
+    loop.join(SOON)
     assert [record.levelname for record in caplog.records][:2] == ["WARNING", "ERROR"]
 
 
@@ -87,12 +89,52 @@ def test_a_loop_rests_after_each_call_by_how_long_it_took() -> None:
     loop.start()
     assert reached.wait(SOON)
     loop.stop()
+    loop.join(SOON)
     assert len(rested) >= 2
     assert min(rested) >= 0
 
 
+def test_a_stop_ends_a_long_rest() -> None:
+    resting = threading.Event()
+
+    def rests(_: float) -> float:
+        resting.set()
+        return 3600.0
+
+    loop = Loop("test", lambda: None, seconds=3600, rests=rests)
+    loop.start()
+    assert resting.wait(SOON)
+    loop.stop()
+    loop.join(SOON)
+    assert not loop.alive
+
+
+def test_rests_are_short_where_workers_wait_and_bounded_elsewhere() -> None:
+    assert plans_rest(0.001) < plans_rest(10.0) <= 0.1
+    assert shows_rest(1.0) == 9.0
+    assert shows_rest(7200.0) == 30.0, "a machine that was asleep in a pass"
+
+
+def test_a_study_that_cannot_be_deleted_keeps_none_from_being_shown(lab: Lab, settings: Settings) -> None:
+    class Broken(Screen):
+        def drop(self, name: str) -> None:
+            raise ValueError(name)
+
+    screen = Broken()
+    background = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)
+    lab.run("INSERT INTO purged_study (name) VALUES ('gone')")
+    lab.submit()
+    lab.worker()
+    background.plan()
+    background.project()
+    assert len(screen.studies) == 1
+    assert lab.value("SELECT count(*) FROM purged_study") == 1, "it is tried again"
+
+
 def test_a_loop_that_never_started_can_be_stopped() -> None:
-    Loop("test", lambda: None, seconds=1).stop()
+    loop = Loop("test", lambda: None, seconds=1)
+    loop.stop()
+    loop.join(SOON)
 
 
 def test_the_threads_carry_an_experiment_to_its_end(lab: Lab, settings: Settings) -> None:

@@ -123,7 +123,7 @@ def test_connections_that_die_under_load_are_replaced(
     ready()
     engine = server.app.state.services.store.engine
     with contextlib.ExitStack() as taken:
-        # None has leaked: all can be had at once, but for those of the planner and the reaper.
+        # None has leaked: all can be had at once, but for those of the server's own work.
         for _ in range(engine.pool.size() - BACKGROUND):
             taken.enter_context(engine.connect())
     assert {what().status_code for what in calls} == {200}
@@ -139,7 +139,7 @@ def test_when_all_connections_are_taken_nobody_waits_for_ever(
         held = 0
 
         def take_one() -> bool:
-            # The planner and the reaper have one now and then, and give it back.
+            # The server's own work has some now and then, and gives them back.
             nonlocal held
             with contextlib.suppress(SaturatedPool):
                 taken.enter_context(engine.connect())

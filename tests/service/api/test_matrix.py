@@ -8,9 +8,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.service.api.helpers import DOTS, checkpoint, fence, stored, trained
+from tests.service.api.helpers import DOTS, checkpoint, fence, stored, submission, trained
 from tests.service.api.test_access import sql
 from tests.service.api.test_routes import PUBLIC, SCOPES, routes
+from tests.service.api.test_worker import attempt, lease
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 ATTEMPT = "/v1/worker/tasks/{task}/attempts/{attempt}"
@@ -214,6 +215,24 @@ def test_a_worker_from_before_belongs_to_whom_announces_it_next(
     announcement = {"name": "w1", "device": "cpu", "datasets": [DOTS]}
     assert worker.put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 200
     assert client_of("worker").put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 404
+
+
+def test_who_claims_through_a_worker_from_before_is_not_remembered_as_the_owner(
+    admin: httpx.Client,
+    worker: httpx.Client,
+    registered: str,
+    client_of: Callable[[str], httpx.Client],
+    module_database: str,
+) -> None:
+    made = admin.post("/v1/experiments", json=submission(reuse=False)).json()
+    sql(module_database, f"UPDATE worker SET token_id = NULL WHERE id = '{registered}'")
+    stranger = client_of("worker")
+    task = lease(stranger, registered).json()
+    announcement = {"name": "w1", "device": "cpu", "datasets": [DOTS]}
+    assert worker.put(f"/v1/worker/workers/{registered}", json=announcement).status_code == 200
+    assert stranger.post(f"{attempt(task)}/heartbeat", json={}).status_code == 404
+    assert worker.post(f"{attempt(task)}/heartbeat", json={}).status_code == 200
+    admin.post(f"/v1/experiments/{made['id']}/cancel")
 
 
 def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(server: Any, worker: httpx.Client) -> None:

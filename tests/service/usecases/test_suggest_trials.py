@@ -38,6 +38,19 @@ def test_what_a_model_draws_becomes_tasks_one_by_one_and_is_the_same(lab: Lab) -
     assert points(lab) == together[:SLOTS]
 
 
+def test_a_draw_that_fails_keeps_none_before_it(lab: Lab) -> None:
+    advance_experiment(lab.store, lab.submit(phases=MANY))
+    lab.worker(slots=SLOTS)
+
+    def breaking(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion:
+        if ordinal == 3:
+            raise ArithmeticError("odd")
+        return suggest(brief, past, ordinal)
+
+    suggest_trials(lab.store, breaking, blind, LEASE)
+    assert [ordinal for ordinal, _ in points(lab)] == [0, 1, 2]
+
+
 def test_what_was_drawn_while_another_server_suggested_is_dropped_whole(lab: Lab) -> None:
     advance_experiment(lab.store, lab.submit(phases=MANY))
     lab.worker(slots=SLOTS)
