@@ -21,13 +21,14 @@ from typing import Any
 from bench.machine import describe
 from service.postgres import EmbeddedPostgres
 from service.storage.migrations import upgrade
-from tests.chaos import cases, lease_machine, resume
+from tests.chaos import cases, full_disk, lease_machine, resume
 from tests.e2e.conftest import Stack
 
 STATE = Path("chaos-nightly.jsonl")
 GAMES, STEPS = 2_000, 60
 KILLS = 20
-NAMES = ("R4", "R6", *cases.CASES)
+FILLINGS, FULL_SECONDS = 20, 10.0
+NAMES = ("R4", "R6", "R15", *cases.CASES)
 AFTER = {
     "recovery": "the end of an outage, to the first request that succeeds",
     "reclaimed": "a worker's kill, to the next attempt at its task",
@@ -112,7 +113,13 @@ def _figures(name: str, size: str, seed: int) -> dict[str, Any]:
     if name in cases.CASES:
         return cases.run(name, size, seed).document()
     began = time.monotonic()
-    figures = _lease_machine(size) if name == "R4" else _resume(size, seed)
+    match name:
+        case "R4":
+            figures = _lease_machine(size)
+        case "R6":
+            figures = _resume(size, seed)
+        case _:
+            figures = _full_disk(size)
     return {"case": name, "size": size, "seconds": round(time.monotonic() - began, 1)} | figures
 
 
@@ -129,6 +136,12 @@ def _resume(size: str, seed: int) -> dict[str, Any]:
             return {"seed": seed} | resume.run(stack, url, home, KILLS if size == "nightly" else 3, seed).document()
         finally:
             stack.stop()
+
+
+def _full_disk(size: str) -> dict[str, Any]:
+    fillings, seconds = (FILLINGS, FULL_SECONDS) if size == "nightly" else (2, 2.0)
+    with tempfile.TemporaryDirectory(prefix="stagetune-chaos-", dir="/tmp") as folder:
+        return full_disk.run(Path(folder), fillings, seconds)
 
 
 @contextmanager

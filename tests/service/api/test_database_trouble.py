@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy.exc import TimeoutError as SaturatedPool
 
 from tests.service.api.conftest import Running
-from tests.service.api.helpers import DOTS, submission
+from tests.service.api.helpers import DOTS, checkpoint, fence, submission, trained
 from tests.service.api.test_matrix import filled
 from tests.service.api.test_routes import SCOPES
 from tests.service.api.test_worker import attempt, lease
@@ -169,6 +169,27 @@ def test_a_locked_table_holds_requests_up_for_seconds_and_no_longer(
     ready()
     assert worker.post(f"{attempt(task)}/heartbeat", json={}).status_code == 200
     assert admin.get("/v1/experiments").status_code == 200
+
+
+def test_a_result_that_finds_the_databases_disk_full_is_taken_when_there_is_room(
+    worker: httpx.Client, task: dict[str, Any], module_database: str
+) -> None:
+    sha256, data = checkpoint(11)
+    assert worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data).status_code == 201
+    full = """
+        CREATE FUNCTION stagetune.full_disk() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+        CREATE TRIGGER full_disk BEFORE INSERT ON stagetune.result EXECUTE FUNCTION stagetune.full_disk();
+    """
+    with contextlib.closing(psycopg2.connect(module_database.replace("+psycopg2", "", 1))) as beside:
+        beside.autocommit = True
+        beside.cursor().execute(full)
+        answer = worker.put(f"{attempt(task)}/result", json=trained(sha256))
+        assert (answer.status_code, answer.json()["type"]) == (503, UNAVAILABLE)
+        assert answer.headers["Retry-After"]
+        beside.cursor().execute("DROP FUNCTION stagetune.full_disk CASCADE")
+    accepted = worker.put(f"{attempt(task)}/result", json=trained(sha256))
+    assert (accepted.status_code, accepted.json()["repeated"]) == (200, False)
 
 
 def test_a_claim_whose_answer_is_lost_strands_nothing(
