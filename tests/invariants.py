@@ -5,6 +5,7 @@ The numbers I1 to I8 are those of docs/reliability.md.
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,15 @@ def all_shown(database_url: str) -> bool:
         UNION ALL SELECT FROM stagetune.search WHERE NOT projected LIMIT 1
     """
     return not rows(database_url, behind)
+
+
+def settled_violations(database_url: str) -> list[str]:
+    """The violations once Optuna's tables have caught up with a server that is at work."""
+    deadline = time.monotonic() + 60
+    while not all_shown(database_url):
+        assert time.monotonic() < deadline, "nobody draws the studies"
+        time.sleep(0.05)
+    return violations(database_url)
 
 
 def violations(database_url: str, home: Path | None = None) -> list[str]:

@@ -16,6 +16,7 @@ import pytest
 
 from client import Client
 from contract.experiments import Experiment
+from service.postgres import EmbeddedPostgres
 from tests.invariants import all_shown
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -96,8 +97,8 @@ class Stack:
                 return client.experiment(experiment.id).state not in ("running", "paused")
 
         self.until(ended, "the experiment to end", 120)
-        if (url := self._database_url) is not None:
-            self.until(lambda: all_shown(url), "the studies to be shown")
+        url = self._database_url or EmbeddedPostgres(self.home).url
+        self.until(lambda: all_shown(url), "the studies to be shown")
         with self.client() as client:
             return client.experiment(experiment.id)
 

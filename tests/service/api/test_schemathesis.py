@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.invariants import violations
+from tests.invariants import settled_violations
 from tests.service.api.conftest import Running
 from tests.service.api.helpers import stored, submission
 
@@ -89,4 +89,4 @@ def test_what_openapi_says_is_what_the_server_does(
     said = re.sub(r"stagetune_\w+?_[\w-]{20,}", "<token>", ran.stdout + ran.stderr)
     assert ran.returncode == 0, said[-20_000:]
     assert admin.get(f"/v1/experiments/{experiment['id']}").json()["state"] == "cancelled"
-    assert violations(module_database) == []
+    assert settled_violations(module_database) == []

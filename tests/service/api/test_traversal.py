@@ -12,7 +12,7 @@ import pytest
 
 from service.artifacts import open_store
 from service.domain.errors import NotFound
-from tests.invariants import violations
+from tests.invariants import settled_violations
 from tests.service.api.conftest import Running
 from tests.service.api.helpers import DOTS, submission, trained
 
@@ -115,7 +115,7 @@ def test_no_name_in_a_body_leads_anywhere(
             assert answer.status_code == 422, answer.text
             assert CANARY not in answer.text
     worker.delete(f"/v1/worker/workers/{NOWHERE}")
-    assert violations(module_database) == []
+    assert settled_violations(module_database) == []
 
 
 def test_the_store_of_artifacts_opens_nothing_but_digests(tmp_path: Path) -> None:
