@@ -182,10 +182,10 @@ def many_trials(trials: int, asks: int) -> None:
     with serving() as server, server.client() as admin:
         worker = Calls(server, "worker")
         fleet = Fleet(worker, 1)
-        experiment = admin.post("/v1/experiments", json=submission("large", trials + asks + 50, "auto")).json()
+        experiment = admin.post("/v1/experiments", json=submission("large", trials, "auto")).raise_for_status().json()
         search = experiment["stage_searches"][0]["id"]
         # Nothing is asked ahead as long as there are no workers, so that the first ordinals are free.
-        _fill(server, search, trials)
+        _fill(server, search, trials - asks)
         while _sql(server, f"SELECT count(*) FROM stagetune.trial WHERE search_id = '{search}' AND projected IS NULL"):
             time.sleep(1)
         fleet.register()
@@ -203,7 +203,7 @@ def many_trials(trials: int, asks: int) -> None:
             fleet.store(lease)
             path = f"/v1/worker/tasks/{lease['task']}/attempts/{lease['attempt']}/result"
             worker.send("result", "PUT", path, json={"result": _outcome(fleet.digest)})
-        print(f"L3: a search with {trials} trials\n")
+        print(f"L3: a search of {trials} trials, {trials - asks} of which have ended\n")
         print("| call | number | p50 | p95 | p99 |\n|---|---:|---:|---:|---:|")
         print("\n".join(reader.row(kind) for kind in reader.seconds))
         print(worker.row("ask and claim"))

@@ -25,7 +25,7 @@ from service.storage.migrations import upgrade
 from tests.chaos.agent import GOES_ON
 from tests.chaos.proxy import HEALTHY, FaultProxy
 from tests.e2e.conftest import Stack, _free_port
-from tests.invariants import rows
+from tests.invariants import all_shown, rows
 
 WORKERS = 8
 SETTINGS = {
@@ -172,12 +172,11 @@ class ChaosStack(Stack):
         """Everything is well again: wait until the work is done and shown in Optuna's tables."""
         for proxy in [*self.proxies, *([self.database_proxy] if self.database_proxy else [])]:
             proxy.faults = HEALTHY
-        pending = (
-            "stagetune.experiment WHERE state = 'running'",
-            "stagetune.trial WHERE projected IS DISTINCT FROM state",
-            "stagetune.search WHERE NOT projected",
+        self.until(
+            lambda: not self.count("stagetune.experiment WHERE state = 'running'") and all_shown(self.database_url),
+            "the work to be done and shown",
+            SETTLE_SECONDS,
         )
-        self.until(lambda: not any(map(self.count, pending)), "the work to be done and shown", SETTLE_SECONDS)
 
     def count(self, what: str) -> int:
         """Rows of a table, or of a condition on it."""

@@ -18,9 +18,10 @@ from tests.survival.workers import Gate
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 LEASE_SECONDS = 3
+# As many trials as workers that hold one: whoever comes later finds none but that of a lease that has ended.
 ONE_SEARCH = submission(
     architectures={"A": ["Conv-3-4"]}, variants=[{"architecture": "A", "learning": "total"}], reuse=False,
-    phases=[{"epochs": 1, "trials": 3}],
+    phases=[{"epochs": 1, "trials": 2}],
 )  # fmt: skip
 
 
@@ -97,7 +98,6 @@ def test_wrong_clocks_lose_no_lease_and_give_none_twice(stack: WrongStack, datab
     stack.until(lambda: holders(database_url) == {"early": 1, "other": 2}, "the other to have the task")
     Gate(stack.home).allow()
     assert stack.finish(experiment).state == "finished"
-    stack.until(lambda: not rows_of(database_url, "SELECT FROM trial WHERE projected IS DISTINCT FROM state"), "Optuna")
     assert violations(database_url, stack.home) == []
     assert rows_of(database_url, "SELECT count(*) FROM attempt WHERE outcome = 'lost'") == [(1,)]
     elsewhen = "SELECT count(*) FROM task WHERE abs(extract(epoch FROM finished_at - now())) > 240"

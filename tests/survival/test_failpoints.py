@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from service import failpoints
-from tests.invariants import violations
+from tests.invariants import all_shown, violations
 from tests.service.api.helpers import submission
 from tests.survival.conftest import Serve, rows_of
 from tests.survival.servers import Background, Drone, until
@@ -21,6 +21,11 @@ def test_a_server_that_dies_there_leaves_nothing_behind(serve: Serve, module_dat
     drone = Drone(server)
     body = submission(name=point, reuse=False, phases=[{"epochs": 1, "trials": 2}], **SMALL)
 
+    shown_running = f"""
+        SELECT FROM trial t JOIN experiment_search es ON es.search_id = t.search_id
+        JOIN experiment e ON e.id = es.experiment_id WHERE e.name = '{point}' AND t.projected = 'running'
+    """
+
     def work() -> None:
         drone.register()
         answer = drone.call(
@@ -28,6 +33,8 @@ def test_a_server_that_dies_there_leaves_nothing_behind(serve: Serve, module_dat
         )
         assert answer.status_code == 201, answer.text
         address = f"/v1/experiments/{answer.json()['id']}"
+        # Only a trial that is shown as running can be told to have ended.
+        until(lambda: rows_of(module_database, shown_running) != [], "a trial to be shown")
         drone.work_until(lambda: drone.call("GET", address, headers=admin.headers).json()["state"] == "finished")
 
     with server.client() as admin:
@@ -36,8 +43,7 @@ def test_a_server_that_dies_there_leaves_nothing_behind(serve: Serve, module_dat
         assert server.wait() == failpoints.EXIT_STATUS, server.said()
         server.start()
         worker.result()
-        behind = "SELECT search_id FROM trial WHERE projected IS DISTINCT FROM state"
-        until(lambda: rows_of(module_database, behind) == [], "Optuna to be told")
+        until(lambda: all_shown(module_database), "Optuna to be told")
 
     assert violations(module_database) == []
     drone.close()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.invariants import violations
+from tests.invariants import all_shown, violations
 from tests.service.api.helpers import submission
 from tests.survival.conftest import Serve, rows_of
 from tests.survival.servers import Server, until
@@ -63,8 +63,7 @@ def finish(server: Server, experiment: str, database_url: str) -> None:
     with server.client() as admin:
         address = f"/v1/experiments/{experiment}"
         until(lambda: admin.get(address).json()["state"] == "finished", "the experiment to end")
-    behind = "SELECT search_id FROM trial WHERE projected IS DISTINCT FROM state"
-    until(lambda: rows_of(database_url, behind) == [], "Optuna to be told")
+    until(lambda: all_shown(database_url), "Optuna to be told")
     assert violations(database_url) == []
 
 
