@@ -45,7 +45,8 @@ class Case:
     """
 
     title: str
-    blow: Callable[[ChaosStack, Size, int], None]
+    blow: Callable[[ChaosStack, Size, int], bool]
+    """Strikes, and tells whether it did."""
     ci: Size
     nightly: Size
     servers: int = 1
@@ -119,26 +120,30 @@ NETWORK = (
 )
 
 
-def kill_worker(stack: ChaosStack, _size: Size, _number: int) -> None:
+def kill_worker(stack: ChaosStack, _size: Size, _number: int) -> bool:
     stack.kill_worker()
+    return True
 
 
-def kill_server(stack: ChaosStack, _size: Size, _number: int) -> None:
+def kill_server(stack: ChaosStack, _size: Size, _number: int) -> bool:
     stack.kill_server()
+    return True
 
 
-def stop_database(stack: ChaosStack, _size: Size, _number: int) -> None:
+def stop_database(stack: ChaosStack, _size: Size, _number: int) -> bool:
     stack.stop_database(stack.chance.uniform(0, 2))
+    return True
 
 
-def kill_everything(stack: ChaosStack, size: Size, number: int) -> None:
+def kill_everything(stack: ChaosStack, size: Size, number: int) -> bool:
     """Workers as in R5; with every tenth the database as in R11."""
     stack.kill_worker()
     if number % 10 == 4:
         stop_database(stack, size, number)
+    return True
 
 
-def disturb(stack: ChaosStack, size: Size, number: int) -> None:
+def disturb(stack: ChaosStack, size: Size, number: int) -> bool:
     """The next fault; one that lets nothing through lasts half a minute at most."""
     fault = NETWORK[number % len(NETWORK)]
     for proxy in stack.proxies:
@@ -147,16 +152,18 @@ def disturb(stack: ChaosStack, size: Size, number: int) -> None:
         time.sleep(min(_LONGEST_SILENCE_SECONDS, size.pause[0]))
         for proxy in stack.proxies:
             proxy.faults = HEALTHY
+    return True
 
 
-def cut_commits(stack: ChaosStack, _size: Size, _number: int) -> None:
-    """Let the next commits end their connection; the blow is one that did."""
+def cut_commits(stack: ChaosStack, _size: Size, _number: int) -> bool:
+    """Let the next commits end their connection; where nobody works there may be none to cut."""
     proxy = stack.database_proxy
     assert proxy is not None
     before = proxy.done["cut_commit"]
     proxy.faults = Faults(cut_commit=0.3)
     stack.until(lambda: proxy.done["cut_commit"] > before or not _busy(stack), "a commit to be cut")
     proxy.faults = Faults()
+    return proxy.done["cut_commit"] > before
 
 
 CASES = {
@@ -227,6 +234,8 @@ def run(name: str, size_name: str, seed: int = 0) -> Figures:
         assert found == [], f"{found}\n{stack.logs()}"
         unfinished = stack.count("stagetune.trial WHERE state <> 'complete'")
         assert unfinished == 0, f"{unfinished} trials were lost\n{stack.logs()}"
+        if case.steady and size_name == "nightly":
+            assert figures.resumed > 0, "of all who were killed nobody left a snapshot to go on from"
         if case.unharmed:
             assert figures.lost == 0, f"{figures.lost} leases were lost, and no worker was harmed\n{stack.logs()}"
         assert stack.watch.without_retry_after == 0, "503 without Retry-After"
@@ -244,8 +253,7 @@ def _beat(stack: ChaosStack, case: Case, size: Size) -> int:
     while blows < size.blows or stack.count("stagetune.trial WHERE state = 'complete'") < size.trials:
         stack.keep_busy(size.load)
         if time.monotonic() >= due and (case.steady or blows < size.blows):
-            case.blow(stack, size, blows)
-            blows += 1
+            blows += case.blow(stack, size, blows)
             due = time.monotonic() + _pause(stack, case, size)
         time.sleep(TICK_SECONDS)
     while time.monotonic() < due:
@@ -297,11 +305,13 @@ def _figures(stack: ChaosStack, name: str, size: str, seed: int, blows: int, sec
 def _reclaimed(stack: ChaosStack) -> Iterable[float]:
     """Seconds from each kill of a worker that held a task to the next attempt at that task."""
     query = """
-        SELECT w.name, b.started_at FROM stagetune.attempt a JOIN stagetune.worker w ON w.id = a.worker_id
+        SELECT w.name, a.ended_at, b.started_at FROM stagetune.attempt a JOIN stagetune.worker w ON w.id = a.worker_id
         JOIN stagetune.attempt b ON b.task_id = a.task_id AND b.n = a.n + 1 WHERE a.outcome = 'lost'
     """
-    for name, again in rows(stack.database_url, query):
+    for name, lost, again in rows(stack.database_url, query):
         killed = stack.killed.get(str(name))
-        if killed is not None:
-            assert isinstance(again, datetime)
+        assert isinstance(lost, datetime)
+        assert isinstance(again, datetime)
+        # A lease that had run out before its worker was killed is none that the kill cost.
+        if killed is not None and lost > killed:
             yield (again - killed).total_seconds()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -45,6 +45,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.tasks: dict[str, Task] = {}
         self.experiments: dict[str, str] = {}
         self.amnesty = True
+        self.draining: set[str] = set()
 
     @property
     def attempts(self) -> list[Attempt]:
@@ -87,6 +88,9 @@ class LeaseMachine(RuleBasedStateMachine):
         worker, slots = self.workers[number]
         request = str(uuid4())
         answer = self.lease(worker, request)
+        if worker in self.draining:
+            assert (answer.status_code, answer.json()["type"]) == (409, "/problems/draining")
+            return
         held = sum(task.state == "leased" and task.attempts[-1].worker == worker for task in self.tasks.values())
         if answer.status_code == 204:
             ready = [task for task in self.tasks.values() if self.must_be_claimable(task)]
@@ -130,8 +134,8 @@ class LeaseMachine(RuleBasedStateMachine):
         if attempt.current and attempt.task.state == "cancelled":
             assert answer.json()["command"] == "cancel"
         elif attempt.may_write:
-            wanted = self.experiments[attempt.task.experiment] == "running"
-            assert answer.json()["command"] == ("continue" if wanted else "pause")
+            wanted = "continue" if self.experiments[attempt.task.experiment] == "running" else "pause"
+            assert answer.json()["command"] == ("drain" if attempt.worker in self.draining else wanted)
             attempt.outcome, attempt.task.state, attempt.task.expired = "", "leased", False
         else:
             self.assert_lost(answer)
@@ -226,6 +230,14 @@ class LeaseMachine(RuleBasedStateMachine):
             if task.state == "leased" and task.attempts[-1].worker == worker:
                 task.attempts[-1].outcome, task.state = "released", "ready"
         self.register(worker, slots)
+
+    @rule(number=st.integers(0, 1), draining=st.booleans())
+    def drain(self, number: int, draining: bool) -> None:
+        """It gets nothing new, even if it leaves and comes back under its name; what it holds it keeps."""
+        worker, _ = self.workers[number]
+        answer = self.world.call("POST", f"/v1/workers/{worker}/{'drain' if draining else 'undrain'}", scope="admin")
+        assert answer.is_success
+        (self.draining.add if draining else self.draining.discard)(worker)
 
     @precondition(lambda self: any(task.state in ("failed", "cancelled") for task in self.tasks.values()))
     @rule(number=which)
@@ -354,10 +366,15 @@ class LeaseMachine(RuleBasedStateMachine):
         assert (answer.status_code, answer.json()["type"]) == (409, "/problems/lease-lost")
 
 
-def run(database_url: str, home: Path, examples: int, steps: int, *, shrink: bool = False) -> dict[str, Any]:
-    """Play so many games of so many steps; the figures. Raises what a game found, with ``shrink`` its shortest form."""
+def run(
+    database_url: str, home: Path, examples: int, steps: int, *, chance: int = 0, shrink: bool = False
+) -> dict[str, Any]:
+    """Play so many games of so many steps; the figures. Raises what a game found, with ``shrink`` its shortest form.
+
+    Games of another ``chance`` are others.
+    """
     world = World(database_url, home)
-    machine = type("LeaseMachine", (LeaseMachine,), {"world": world})
+    machine = seed(chance)(type("LeaseMachine", (LeaseMachine,), {"world": world}))
     try:
         run_state_machine_as_test(
             machine,
@@ -366,7 +383,6 @@ def run(database_url: str, home: Path, examples: int, steps: int, *, shrink: boo
                 stateful_step_count=steps,
                 deadline=None,
                 database=None,
-                derandomize=True,
                 # A game takes a second, and the shortest one that fails hundreds of them.
                 phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
                 suppress_health_check=list(HealthCheck),
@@ -375,6 +391,7 @@ def run(database_url: str, home: Path, examples: int, steps: int, *, shrink: boo
     finally:
         world.close()
     return {
+        "seed": chance,
         "examples": examples,
         "steps": steps,
         "requests": sum(world.statuses.values()),

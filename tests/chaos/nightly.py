@@ -115,7 +115,7 @@ def _figures(name: str, size: str, seed: int) -> dict[str, Any]:
     began = time.monotonic()
     match name:
         case "R4":
-            figures = _lease_machine(size)
+            figures = _lease_machine(size, seed)
         case "R6":
             figures = _resume(size, seed)
         case _:
@@ -123,10 +123,10 @@ def _figures(name: str, size: str, seed: int) -> dict[str, Any]:
     return {"case": name, "size": size, "seconds": round(time.monotonic() - began, 1)} | figures
 
 
-def _lease_machine(size: str) -> dict[str, Any]:
+def _lease_machine(size: str, seed: int) -> dict[str, Any]:
     games, steps = (GAMES, STEPS) if size == "nightly" else (25, 30)
     with _database() as (home, url):
-        return lease_machine.run(url, home, games, steps, shrink=True)
+        return lease_machine.run(url, home, games, steps, chance=seed, shrink=True)
 
 
 def _resume(size: str, seed: int) -> dict[str, Any]:
