@@ -106,6 +106,9 @@ class SearchBrief:
 
 
 class Suggest(Protocol):
-    """Draws the suggestion with an ordinal; the same inputs give the same point."""
+    """Draws the suggestion with an ordinal; the same inputs give the same point.
+
+    One that learns from no result is drawn without any ``past``.
+    """
 
     def __call__(self, brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion: ...

@@ -44,8 +44,7 @@ def add(tx: Transaction, search: UUID, first: int, suggested: Mapping[UUID, Sugg
 
     The search has to be locked.
     """
-    known = tx.execute("SELECT count(*) FROM trial WHERE search_id = :search", {"search": search}).scalar_one()
-    if known != first:
+    if count(tx, search) != first:
         return False
     tx.execute(
         insert(trial),
@@ -64,6 +63,11 @@ def add(tx: Transaction, search: UUID, first: int, suggested: Mapping[UUID, Sugg
         ],
     )
     return True
+
+
+def count(tx: Transaction, search: UUID) -> int:
+    """How many trials a search has; the ordinal of its next one."""
+    return int(tx.execute("SELECT count(*) FROM trial WHERE search_id = :search", {"search": search}).scalar_one())
 
 
 def past(tx: Transaction, search: UUID) -> tuple[PastTrial, ...]:

@@ -10,7 +10,7 @@ from service.domain.ask_ahead import OpenSearch, affordable, searches_to_ask
 from service.domain.errors import DatabaseUnavailable
 from service.domain.search import start_points
 from service.domain.space import PastTrial, SearchBrief, Suggest, Suggestion
-from service.domain.states import SearchState, TaskKind, TrialState
+from service.domain.states import SearchState, TaskKind
 from service.domain.work import trial_work
 from service.failpoints import reach
 from service.storage import Storage, searches, tasks, trials, workers
@@ -131,34 +131,35 @@ def _suggest(store: Storage, suggest: Suggest, asked: _Open, wanted: int) -> int
         if not alone:
             return 0
         with store.reading() as tx:
-            past = trials.past(tx, search.id)
-        drawn = _draw(suggest, asked, past, min(wanted, asked.allowed - len(past)))
+            ordinal = trials.count(tx, search.id)
+            # Thousands, in some searches; who learns from no result need not know them.
+            past = () if ordinal < asked.blind else trials.past(tx, search.id)
+        drawn = _draw(suggest, asked, past, ordinal, min(wanted, asked.allowed - ordinal))
         if not drawn:
             return 0
         reach("after-ask")
         with store.transaction() as tx:
             still = searches.get(tx, search.id, lock=True)
             suggested = {uuid4(): suggestion for suggestion in drawn}
-            if still.state is not SearchState.OPEN or not trials.add(tx, search.id, len(past), suggested):
+            if still.state is not SearchState.OPEN or not trials.add(tx, search.id, ordinal, suggested):
                 return 0
-            tasks.add(tx, _tasks(asked.standing, suggested, len(past)))
+            tasks.add(tx, _tasks(asked.standing, suggested, ordinal))
         reach("after-suggestion-commit")
     return len(drawn)
 
 
-def _draw(suggest: Suggest, asked: _Open, past: tuple[PastTrial, ...], most: int) -> list[Suggestion]:
+def _draw(suggest: Suggest, asked: _Open, past: tuple[PastTrial, ...], ordinal: int, most: int) -> list[Suggestion]:
     """One suggestion, and blind ones after it: workers wait for them, and a model takes long for each of its own."""
     drawn: list[Suggestion] = []
-    while len(drawn) < most and (not drawn or len(past) < asked.blind):
+    while len(drawn) < most and (not drawn or ordinal + len(drawn) < asked.blind):
         try:
-            suggestion = suggest(asked.brief, past, len(past))
+            suggestion = suggest(asked.brief, past, ordinal + len(drawn))
         except Exception:
             if not drawn:
                 raise
             # Those before it need not wait for one that cannot be drawn; the next turn tells of it.
             break
         drawn.append(suggestion)
-        past = (*past, PastTrial(len(past), suggestion.point, suggestion.origin, TrialState.RUNNING, None))
     return drawn
 
 

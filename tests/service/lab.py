@@ -31,11 +31,11 @@ ONE_STAGE = {"A": ["Conv-3-4 Pool-2"]}
 TREE = {"A": ["Conv-3-4 Pool-2"], "B": ["Conv-3-4 Pool-2", "Conv-3-4"]}
 
 
-def suggest(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion:
+def suggest(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion:  # noqa: ARG001
     """A draw that depends on the search and the ordinal alone."""
     if ordinal < len(brief.start_points):
         return brief.start_points[ordinal]
-    share = int.from_bytes(hashlib.sha256(f"{brief.key} {ordinal} {len(past)}".encode()).digest()[:4]) / 2**32
+    share = int.from_bytes(hashlib.sha256(f"{brief.key} {ordinal}".encode()).digest()[:4]) / 2**32
     drawn = {name: axis.low * (axis.high / axis.low) ** share for name, axis in brief.space.axes.items()}
     return Suggestion(Point.of(drawn), TrialOrigin.MODEL)
 

@@ -33,7 +33,14 @@ def test_what_a_model_draws_becomes_tasks_one_by_one_and_is_the_same(lab: Lab) -
     lab.run("DELETE FROM task")
     lab.run("DELETE FROM trial")
     added: list[int] = []
-    suggest_trials(lab.store, suggest, lambda _: 2, LEASE, lambda: added.append(len(points(lab))))
+    known: list[int] = []
+
+    def knowing(brief: SearchBrief, past: tuple[PastTrial, ...], ordinal: int) -> Suggestion:
+        known.append(len(past))
+        return suggest(brief, past, ordinal)
+
+    suggest_trials(lab.store, knowing, lambda _: 2, LEASE, lambda: added.append(len(points(lab))))
+    assert known == [0, 0, *range(2, SLOTS)], "blind ones are drawn without the past, the others with all of it"
     assert added == [2, *range(3, SLOTS + 1)], "two are blind, and of the others none is asked ahead"
     assert points(lab) == together[:SLOTS]
 
