@@ -21,14 +21,14 @@ from typing import Any
 from bench.machine import describe
 from service.postgres import EmbeddedPostgres
 from service.storage.migrations import upgrade
-from tests.chaos import cases, full_disk, lease_machine, resume
+from tests.chaos import cases, full_disk, lease_machine, repeated, resume
 from tests.e2e.conftest import Stack
 
 STATE = Path("chaos-nightly.jsonl")
 GAMES, STEPS = 2_000, 60
 KILLS = 20
 FILLINGS, FULL_SECONDS = 20, 10.0
-NAMES = ("R4", "R6", "R15", *cases.CASES)
+NAMES = ("R4", "R6", "R15", *cases.CASES, *repeated.CASES)
 AFTER = {
     "recovery": "the end of an outage, to the first request that succeeds",
     "reclaimed": "a worker's kill, to the next attempt at its task",
@@ -65,7 +65,7 @@ def finished(state: Path) -> Iterable[tuple[str, str]]:
 
 def table(state: Path) -> str:
     """The figures of the finished cases in Markdown, with what they were measured on."""
-    documents = sorted(_kept(state), key=lambda document: int(document["case"][1:]))
+    documents = sorted(_kept(state), key=lambda document: (document["case"][0], int(document["case"][1:])))
     lines = ["| | done to it | trials | attempts | lost | resumed | dead letters | requests | 503 | other 5xx | s |"]
     lines.append("|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     for figures in (document for document in documents if "trials" in document):
@@ -83,6 +83,10 @@ def table(state: Path) -> str:
             if spread := figures.get(key):
                 cells = [f"{spread[name]:.2f} s" for name in ("p50", "p99", "max")]
                 lines.append(f"| {figures['case']} | {after} | {spread['count']} | {' | '.join(cells)} |")
+    lines += ["", "| | tests | times | tries in all | s |", "|---|---:|---:|---:|---:|"]
+    for figures in (document for document in documents if "tries" in document):
+        cells = [f"{figures[name]:,}" for name in ("tests", "times", "tries")]
+        lines.append(f"| {figures['case']} | {' | '.join(cells)} | {figures['seconds']:,.0f} |")
     return "\n".join([*lines, "", *sorted({figures["machine"] for figures in documents})]) + "\n"
 
 
@@ -112,6 +116,8 @@ def _run(name: str, size: str, seed: int, state: Path) -> bool:
 def _figures(name: str, size: str, seed: int) -> dict[str, Any]:
     if name in cases.CASES:
         return cases.run(name, size, seed).document()
+    if name in repeated.CASES:
+        return {"size": size} | repeated.run(name, 1 if size == "ci" else None)
     began = time.monotonic()
     match name:
         case "R4":

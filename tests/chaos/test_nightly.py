@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos import cases, nightly
+from tests.chaos import cases, nightly, repeated
 
 FIGURES = cases.Figures(
     case="R11", size="nightly", seed=1, seconds=1234.5, blows=50, blows_are="stops", experiments=4,
@@ -68,6 +68,31 @@ def test_the_table_shows_what_was_measured(
     )
     assert any(row.startswith("| R11 | the end of an outage") and "0.75 s" in row for row in printed)
     assert printed[-1] == "another"
+
+
+def test_a_case_that_is_a_test_of_the_suite_fails_with_it(
+    state: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    odd = tmp_path / "test_odd.py"
+    odd.write_text("def test_odd():\n    print('tried: 21')\n")
+    monkeypatch.setitem(repeated.CASES, "R1", repeated.Repeated((str(odd),), 3, None))
+    monkeypatch.setitem(repeated.CASES, "R2", repeated.Repeated((f"{odd}::test_missing",), 1))
+
+    assert main(monkeypatch, "R1", "R2", "--state", str(state)) == 1
+
+    (line,) = state.read_text().splitlines()
+    kept = json.loads(line)
+    assert (kept["case"], kept["times"], kept["tests"], kept["tries"]) == ("R1", 3, 1, 63)
+    assert "test_missing" in capsys.readouterr().err
+    main(monkeypatch, "--table", "--state", str(state))
+    assert any(row.startswith("| R1 | 1 | 3 | 63 |") for row in capsys.readouterr().out.splitlines())
+
+
+def test_every_case_names_tests_that_are_there() -> None:
+    for case in repeated.CASES.values():
+        for test in case.tests:
+            path, _, name = test.partition("::")
+            assert f"def {name or 'test_'}" in (repeated.REPOSITORY / path).read_text(), test
 
 
 def test_an_unknown_case_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
