@@ -48,7 +48,8 @@ class Finished:
 class Executor(Protocol):
     """Does the work of a lease.
 
-    Raises Stopped when told to stop, TaskFailed when it cannot be done, MachineFailed when nothing can be done here.
+    Raises Stopped when told to stop, TaskFailed when it cannot be done, MachineFailed when somebody has to see to this
+    machine.
     """
 
     def __call__(self, lease: Lease, control: Control, /) -> Finished: ...
@@ -186,7 +187,7 @@ class Agent:
         except TaskFailed as failure:
             self._fail(lease, failure.reason, str(failure), started)
         except MachineFailed as trouble:
-            # Another worker may do better, and this one would fail at every task.
+            # Another worker may do better, and this one would fail at the next task as well.
             self._fail(lease, "preempted", str(trouble), started)
             raise
         except Unreachable:

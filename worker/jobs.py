@@ -17,7 +17,7 @@ from worker.agent import Finished
 from worker.checkpoints import CheckpointError, CheckpointStore, content_address
 from worker.client import ProtocolError
 from worker.control import Control, MachineFailed, Stopped, TaskFailed
-from worker.data.errors import DataError, NotWritable
+from worker.data.errors import DataError
 from worker.data.library import open_dataset
 from worker.data.store import Dataset
 from worker.embed import embed_chain
@@ -116,9 +116,8 @@ class TorchExecutor:
             raise TaskFailed("out-of-memory", str(error)) from error
         except TimeLimitExceeded as error:
             raise TaskFailed("time-limit", str(error)) from error
-        except NotWritable as error:
-            raise MachineFailed(str(error)) from error
         except DataError as error:
+            # The copy here was opened: it is the split asked for that does not fit.
             raise TaskFailed("user-error", str(error)) from error
         except CheckpointError as error:
             # A damaged copy was thrown away; the next attempt downloads it again.
@@ -204,9 +203,13 @@ class TorchExecutor:
             self._uploads.forget()
 
     def _open(self, work: TaskWork) -> Dataset:
+        """The task's data set. Raises MachineFailed: what is missing or damaged here is no fault of the task."""
         if self._dataset is None or self._dataset.info.digest != work.dataset.digest:
             name, digest = work.dataset.name, work.dataset.digest
-            self._dataset = open_dataset(name, self._places.home, self._places.datasets, digest)
+            try:
+                self._dataset = open_dataset(name, self._places.home, self._places.datasets, digest)
+            except (DataError, OSError) as error:
+                raise MachineFailed(f"the copy of {name} on this machine cannot be used: {error}") from error
         return self._dataset
 
     def _job(self, work: TaskWork) -> StageJob:

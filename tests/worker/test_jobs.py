@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
@@ -23,8 +24,8 @@ from contract.tasks import (
 from tests.worker.conftest import WORK, make_lease
 from worker.agent import Finished
 from worker.checkpoints import content_address, unpack
-from worker.control import Control, Stopped, TaskFailed
-from worker.data import open_dataset
+from worker.control import Control, MachineFailed, Stopped, TaskFailed
+from worker.data import open_dataset, register
 from worker.jobs import Places, TorchExecutor
 from worker.training.spec import Conv, Pool, Stage
 
@@ -347,8 +348,6 @@ def test_a_machine_without_the_memory_is_not_the_limits_fault(executor: TorchExe
 def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Leases, digest: str) -> None:
     dataset = WORK["dataset"] | {"digest": digest}
     for task, said in (
-        (lease(dataset=WORK["dataset"]), f"digits is here with the content {digest[:12]}, wanted is dddddddddddd"),
-        (lease(dataset=dataset | {"name": "flowers"}), "there is no data set flowers here"),
         (lease(dataset=dataset | {"train": 5_000}), "5000"),
         (lease(hyperparameters=None), "the task has no hyperparameters"),
         (lease("evaluate"), "the task has no checkpoint"),
@@ -360,6 +359,38 @@ def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Le
         failed = failure(executor, task)
         assert failed.reason == "user-error"
         assert said in str(failed)
+
+
+def test_a_machine_that_lacks_the_data_set_leaves_the_task_to_others(
+    home: Path, executor: TorchExecutor, lease: Leases, digest: str
+) -> None:
+    for dataset, said in (
+        ({}, f"digits is here with the content {digest[:12]}, wanted is dddddddddddd"),
+        ({"digest": digest, "name": "flowers"}, "there is no data set flowers here"),
+    ):
+        with pytest.raises(MachineFailed, match=said):
+            executor(lease(dataset=WORK["dataset"] | dataset), Control())
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no file"])
+def test_a_damaged_copy_of_the_data_set_is_the_machines_fault(
+    tmp_path: Path, lease: Leases, shelf: Shelf, damage: str
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"images": rng.integers(0, 256, (30, 8, 8), dtype=np.uint8), "labels": np.arange(30) % 10}
+    np.savez(tmp_path / "own.npz", **arrays)
+    dataset = WORK["dataset"] | {"name": "own", "digest": register("own", tmp_path / "own.npz", tmp_path).digest}
+    (images,) = (tmp_path / "datasets" / "own").glob("*/images.npy")
+    if damage == "no file":
+        # In the place of a file that cannot be read: root may read them all.
+        images.unlink()
+        images.mkdir()
+    else:
+        images.write_bytes(images.read_bytes()[: 200 if damage == "truncated" else 0])
+    executor = TorchExecutor(torch.device("cpu"), Places(tmp_path, None), shelf)
+
+    with pytest.raises(MachineFailed, match=r"the copy of own on this machine cannot be used: own is damaged"):
+        executor(lease(dataset=dataset), Control())
 
 
 def test_a_checkpoint_of_another_stage_is_no_prefix(executor: TorchExecutor, lease: Leases, shelf: Shelf) -> None:
