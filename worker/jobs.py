@@ -232,10 +232,16 @@ class TorchExecutor:
         return [self._frozen(frozen.stage, frozen.checkpoint) for frozen in work.prefix]
 
     def _frozen(self, stage: StageShape, checkpoint: Digest) -> FrozenStage:
-        """A frozen stage whose checkpoint lies in the store afterwards."""
+        """A frozen stage whose checkpoint lies in the store afterwards.
+
+        Raises TaskFailed as preempted where the server cannot give it: the task that needs it is sound.
+        """
         if not self._checkpoints.has(checkpoint):
             target = self._checkpoints.directory / f"{checkpoint}.safetensors"
-            self._server.download(checkpoint, target)
+            try:
+                self._server.download(checkpoint, target)
+            except ProtocolError as refusal:
+                raise TaskFailed("preempted", f"the checkpoint {checkpoint} cannot be fetched: {refusal}") from refusal
             self._checkpoints.make_room(checkpoint)
         return FrozenStage(stage_of(stage), checkpoint)
 

@@ -21,9 +21,11 @@ from contract.tasks import (
     TaskResult,
     TrainingOutcome,
 )
-from tests.worker.conftest import WORK, make_lease
+from tests.http_server import Answer, problem
+from tests.worker.conftest import WORK, ProtocolServer, make_lease
 from worker.agent import Finished
 from worker.checkpoints import content_address, unpack
+from worker.client import ServerClient
 from worker.control import Control, MachineFailed, Stopped, TaskFailed
 from worker.data import open_dataset, register
 from worker.jobs import Places, TorchExecutor
@@ -400,6 +402,28 @@ def test_a_checkpoint_of_another_stage_is_no_prefix(executor: TorchExecutor, lea
 
     assert failed.reason == "crashed"
     assert "the checkpoint holds" in str(failed)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        problem(410, "artifact-damaged", "the artifact is gone from the store"),
+        problem(404, "not-found", "no such artifact"),
+        Answer(b"not what its name says"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["trial", "evaluate"])
+def test_a_checkpoint_that_the_server_cannot_give_is_no_fault_of_the_task(
+    server: ProtocolServer, client: ServerClient, home: Path, lease: Leases, kind: str, answer: Answer
+) -> None:
+    server.always("download", answer)
+    executor = TorchExecutor(torch.device("cpu"), Places(home, None), client)
+    prefix = [{"stage": WORK["stage"], "checkpoint": "a" * 64}]
+
+    failed = failure(executor, lease(kind, stage=SECOND, prefix=prefix, checkpoint="b" * 64))
+
+    assert failed.reason == "preempted"
+    assert f"the checkpoint {'a' * 64} cannot be fetched" in str(failed)
 
 
 def test_downloads_do_not_fill_the_disk(
