@@ -40,10 +40,14 @@ _GOODBYE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a task brought: its outcome without the checkpoint's name, and the checkpoint's bytes if it has one."""
+    """What a task brought: its outcome without the checkpoint's name, and the checkpoint's bytes if it has one.
+
+    ``accepted`` is called once the server has it all: what was kept in case of another attempt may go.
+    """
 
     outcome: Outcome
     checkpoint: bytes | None = None
+    accepted: Callable[[], None] = lambda: None
 
 
 class Executor(Protocol):
@@ -217,6 +221,7 @@ class Agent:
         if finished.checkpoint is not None:
             outcome = outcome.model_copy(update={"checkpoint": self._client.upload(finished.checkpoint, lease)})
         self._client.result(lease, TaskResult(result=outcome))
+        finished.accepted()
 
     def _stopped(self, lease: Lease, control: Control, stop: Stopped) -> None:
         log.info("%s: stopped (%s)", lease.label, "lease lost" if control.lost else stop.command)

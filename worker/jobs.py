@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -122,8 +122,10 @@ class TorchExecutor:
         except CheckpointError as error:
             # A damaged copy was thrown away; the next attempt downloads it again.
             raise TaskFailed("crashed", str(error)) from error
-        self._drop(lease)
-        return finished
+        if self._uploads is not None:
+            self._uploads.forget()
+        # Until the server has the result, this home is the only place that has the training.
+        return replace(finished, accepted=lambda: self._snapshots.drop(lease.task))
 
     def _do(self, lease: Lease, control: Control, started: float) -> Finished:
         work = lease.work

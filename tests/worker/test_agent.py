@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from threading import Timer
 
@@ -78,6 +79,31 @@ def test_the_checkpoint_is_stored_before_the_result_names_it(server: ProtocolSer
     assert server.artifacts == {DIGEST: CHECKPOINT}
     (call,) = server.to("result")
     assert TaskResult.model_validate_json(call.body).result == training_outcome(checkpoint=DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "accepted"),
+    [
+        ("result", None, [["register", "lease", "upload", "result"]]),
+        ("result", LEASE_LOST, []),
+        ("upload", UNAVAILABLE, []),
+        ("result", UNAVAILABLE, []),
+    ],
+)
+def test_what_is_kept_for_another_attempt_goes_once_the_result_is_accepted(
+    server: ProtocolServer, work: Work, verb: str, answer: Answer | None, accepted: list[list[str]]
+) -> None:
+    gone: list[list[str]] = []
+
+    def train_and_keep(_lease: Lease, _control: Control) -> Finished:
+        return Finished(training_outcome(), CHECKPOINT, lambda: gone.append(server.happened))
+
+    if answer is not None:
+        server.always(verb, answer)
+    with suppress(Unreachable):
+        work(train_and_keep)
+
+    assert gone == accepted
 
 
 def test_what_has_no_checkpoint_is_a_result_alone(server: ProtocolServer, work: Work) -> None:
