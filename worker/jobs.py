@@ -182,6 +182,9 @@ class TorchExecutor:
             try:
                 found.append(self._snapshots.fetch(there.sha256, self._server.download))
             except (ProtocolError, OSError) as error:
+                if disk_trouble(error) is not None:
+                    # Trained from the beginning, it would take the place of the further snapshot at the server.
+                    raise
                 log.warning("%s: its snapshot cannot be fetched: %s", lease.label, error)
         further: list[tuple[int, bytes]] = []
         for state in found:
