@@ -217,7 +217,7 @@ class ServerClient:
                 with attempt:
                     try:
                         return call()
-                    except (httpx.TransportError, _Outage) as error:
+                    except (httpx.TransportError, httpx.DecodingError, _Outage) as error:
                         self._reconnect()
                         reason = str(error) if isinstance(error, _Outage) else f"{type(error).__name__}: {error}"
                         if patience:

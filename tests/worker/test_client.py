@@ -22,6 +22,7 @@ RESULT = TaskResult(result=training_outcome(checkpoint="c" * 64))
 CONTENT = bytes(range(256)) * 10_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 CUT = Answer(LEASE, sent=0.5)
+GARBLED = Answer(LEASE, headers={"Content_Encoding": "gzip"})
 
 CALLS: dict[str, Callable[[ServerClient], Any]] = {
     "register": lambda client: client.register(WORKER, WorkerRegistration(name="gpu", device="cpu")),
@@ -33,7 +34,9 @@ CALLS: dict[str, Callable[[ServerClient], Any]] = {
 }
 
 
-@pytest.mark.parametrize("trouble", [LOST, UNAVAILABLE, CUT], ids=["lost", "unavailable", "cut"])
+@pytest.mark.parametrize(
+    "trouble", [LOST, UNAVAILABLE, CUT, GARBLED], ids=["lost", "unavailable", "cut", "garbled"]
+)
 @pytest.mark.parametrize("verb", CALLS)
 def test_a_call_is_repeated_word_for_word_on_a_fresh_connection(
     server: ProtocolServer, client: ServerClient, verb: str, trouble: Answer
