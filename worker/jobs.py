@@ -108,6 +108,11 @@ class TorchExecutor:
         except Cancelled as error:
             self._drop(lease)
             raise Stopped(control.told) from error
+        except Stopped as stop:
+            # In a pass over images, which has nothing to keep.
+            if stop.command == "cancel":
+                self._drop(lease)
+            raise
         except MemoryLimitExceeded as error:
             raise TaskFailed("memory-limit", str(error)) from error
         except OutOfMemory as error:
@@ -145,7 +150,7 @@ class TorchExecutor:
                 return Finished(range_outcome(losses, seconds, self._bench.device, work.recipe.precision))
             case "evaluate":
                 chain, precision = self._chain(work), work.recipe.precision
-                tested = evaluate_chain(chain, dataset, precision, self._bench)
+                tested = evaluate_chain(chain, dataset, precision, self._bench, control.check)
                 probes = probe_chain(chain, tested, dataset, _use(work), precision, self._bench, control)
                 return Finished(evaluation_outcome(tested, probes, time.monotonic() - started))
             case "embed":
@@ -169,10 +174,10 @@ class TorchExecutor:
 
         for state in self._states(lease):
             try:
-                return train_stage(job, dataset, self._bench, watch, state)
+                return train_stage(job, dataset, self._bench, watch, state, control.check)
             except ForeignState as error:
                 log.warning("%s: %s", lease.label, error)
-        return train_stage(job, dataset, self._bench, watch)
+        return train_stage(job, dataset, self._bench, watch, check=control.check)
 
     def _states(self, lease: Lease) -> list[bytes]:
         """What is left of earlier attempts, here and at the server, the furthest first."""

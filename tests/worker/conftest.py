@@ -27,6 +27,7 @@ from contract.tasks import (
 from tests.http_server import NO_CONTENT, TOKEN, Answer, Call, FakeServer, problem
 from worker.checkpoints import CheckpointStore
 from worker.client import ServerClient
+from worker.control import Control
 from worker.data import Dataset, open_dataset
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
 from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
@@ -109,6 +110,21 @@ def training_outcome(**changes: Any) -> TrainingOutcome:
         "memory": Memory(peak_bytes=10, method="counted", analytic_bytes=9, resident_bytes=8),
     }
     return TrainingOutcome.model_validate(fields | changes)
+
+
+class StopsAt(Control):
+    """Stops by the command at the check of this number; ``checks`` counts them."""
+
+    def __init__(self, number: int, command: Command = "drain") -> None:
+        super().__init__()
+        self.checks = 0
+        self._number, self._stop = number, command
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks == self._number:
+            self.command(self._stop)
+        super().check()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

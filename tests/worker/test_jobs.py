@@ -22,7 +22,7 @@ from contract.tasks import (
     TrainingOutcome,
 )
 from tests.http_server import Answer, problem
-from tests.worker.conftest import WORK, ProtocolServer, make_lease
+from tests.worker.conftest import WORK, ProtocolServer, StopsAt, make_lease
 from worker.agent import Finished
 from worker.checkpoints import content_address, unpack
 from worker.client import ServerClient
@@ -259,6 +259,33 @@ def test_a_stop_in_the_middle_ends_the_training(executor: TorchExecutor, lease: 
     assert stop.value.command == command
 
 
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [
+        ("trial", {}),
+        ("evaluate", {"checkpoint": "second"}),
+        ("embed", {"checkpoint": "second", "embedding": {"points": 120, "perplexity": 5.0}}),
+        ("range-test", {"learning_rates": [1e-3], "rate_steps": 50}),
+    ],
+)
+def test_a_stop_is_heard_in_a_pass_over_images(
+    executor: TorchExecutor, lease: Leases, shelf: Shelf, kind: str, work: dict[str, Any]
+) -> None:
+    prefix = [{"stage": WORK["stage"], "checkpoint": shelf.put(executor(lease(epochs=1), Control()).checkpoint)}]
+    if "checkpoint" in work:
+        second = executor(lease(stage=SECOND, prefix=prefix, epochs=1), Control()).checkpoint
+        work = work | {"checkpoint": shelf.put(second)}
+        executor._bench.features.clear()
+    control = StopsAt(5)
+
+    with pytest.raises(Stopped) as stop:
+        executor(lease(kind, stage=SECOND, prefix=prefix, **work), control)
+
+    assert (stop.value.command, control.checks) == ("drain", 5)
+    assert control.take_reports() == []
+    assert not executor._bench.features._entries
+
+
 class Killed(BaseException):
     """kill -9, as far as the training can tell: nothing after it runs."""
 
@@ -311,6 +338,20 @@ def test_a_cancelled_training_leaves_no_snapshot(home: Path, lease: Leases, shel
     task = lease(epochs=1_000)
     with pytest.raises(Stopped):
         TorchExecutor(torch.device("cpu"), Places(home, None, snapshot_seconds=0), shelf)(task, Watched("cancel"))
+
+    assert not (home / "snapshots" / f"{task.task}.safetensors").exists()
+
+
+def test_a_training_cancelled_before_it_goes_on_leaves_no_snapshot(
+    home: Path, executor: TorchExecutor, lease: Leases
+) -> None:
+    task = lease(epochs=1_000)
+    with pytest.raises(Stopped):
+        executor(task, Watched("pause"))
+    assert (home / "snapshots" / f"{task.task}.safetensors").exists()
+
+    with pytest.raises(Stopped):
+        executor(task, StopsAt(1, "cancel"))
 
     assert not (home / "snapshots" / f"{task.task}.safetensors").exists()
 
