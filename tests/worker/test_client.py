@@ -35,9 +35,7 @@ CALLS: dict[str, Callable[[ServerClient], Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "trouble", [LOST, UNAVAILABLE, CUT, GARBLED], ids=["lost", "unavailable", "cut", "garbled"]
-)
+@pytest.mark.parametrize("trouble", [LOST, UNAVAILABLE, CUT, GARBLED], ids=["lost", "unavailable", "cut", "garbled"])
 @pytest.mark.parametrize("verb", CALLS)
 def test_a_call_is_repeated_word_for_word_on_a_fresh_connection(
     server: ProtocolServer, client: ServerClient, verb: str, trouble: Answer
