@@ -2,6 +2,7 @@
 
 import logging
 import os
+import random
 import signal
 import time
 from collections import deque
@@ -39,16 +40,21 @@ _GOODBYE_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a task brought: its outcome without the checkpoint's name, and the checkpoint's bytes if it has one."""
+    """What a task brought: its outcome without the checkpoint's name, and the checkpoint's bytes if it has one.
+
+    ``accepted`` is called once the server has it all: what was kept in case of another attempt may go.
+    """
 
     outcome: Outcome
     checkpoint: bytes | None = None
+    accepted: Callable[[], None] = lambda: None
 
 
 class Executor(Protocol):
     """Does the work of a lease.
 
-    Raises Stopped when told to stop, TaskFailed when it cannot be done, MachineFailed when nothing can be done here.
+    Raises Stopped when told to stop, TaskFailed when it cannot be done, MachineFailed when somebody has to see to this
+    machine.
     """
 
     def __call__(self, lease: Lease, control: Control, /) -> Finished: ...
@@ -80,7 +86,8 @@ class Agent:
     """One worker with one slot. ``run`` returns when drained; a second signal ends the process at once.
 
     ``describe`` says what the worker is now; it is asked before every claim, so that a data set added while the worker
-    runs is announced before the next task.
+    runs is announced before the next task. ``pause_seconds``, more or less, pass between a task that was preempted here
+    and the next claim.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class Agent:
         *,
         exit_when_idle: bool = False,
         wait_seconds: float = 20.0,
+        pause_seconds: float = 15.0,
     ) -> None:
         self._client = client
         self._beats = client.twin()
@@ -99,6 +107,7 @@ class Agent:
         self._execute = execute
         self._exit_when_idle = exit_when_idle
         self._wait_seconds = wait_seconds
+        self._pause_seconds = pause_seconds
         self._id: UUID = uuid4()
         self._lines = RecentLines()
         self._control: Control | None = None
@@ -185,8 +194,10 @@ class Agent:
             self._stopped(lease, control, stop)
         except TaskFailed as failure:
             self._fail(lease, failure.reason, str(failure), started)
+            if failure.reason == "preempted":
+                self._pause()
         except MachineFailed as trouble:
-            # Another worker may do better, and this one would fail at every task.
+            # Another worker may do better, and this one would fail at the next task as well.
             self._fail(lease, "preempted", str(trouble), started)
             raise
         except Unreachable:
@@ -197,11 +208,20 @@ class Agent:
         finally:
             self._control = None
 
+    def _pause(self) -> None:
+        """Let the cause pass: a preemption costs no strike, so that nothing else would end the same task's next try."""
+        # Not all at once: what one worker cannot get, others cannot either.
+        seconds = self._pause_seconds * random.uniform(0.5, 1.5)  # noqa: S311 - not a secret
+        with self._nothing_at_hand():
+            log.info("the next task is asked for in %.0f s", seconds)
+            time.sleep(seconds)
+
     def _hand_in(self, lease: Lease, finished: Finished) -> None:
         outcome = finished.outcome
         if finished.checkpoint is not None:
             outcome = outcome.model_copy(update={"checkpoint": self._client.upload(finished.checkpoint, lease)})
         self._client.result(lease, TaskResult(result=outcome))
+        finished.accepted()
 
     def _stopped(self, lease: Lease, control: Control, stop: Stopped) -> None:
         log.info("%s: stopped (%s)", lease.label, "lease lost" if control.lost else stop.command)

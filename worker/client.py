@@ -40,6 +40,7 @@ _OUTAGE_STATUSES = frozenset({408, 429, 500, 502, 503, 504, 507})
 _CHUNK = 1 << 20
 # A connection damages a download now and then; one that is never whole is damaged at the server.
 _DOWNLOADS = 3
+_GOODBYE_SECONDS = 5.0
 _SECONDS = re.compile(r"[0-9]{1,6}")
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -101,8 +102,8 @@ class ServerClient:
         return _read(RegisteredWorker, answer)
 
     def depart(self, worker: UUID) -> None:
-        """Say goodbye; tried once, since the server also notices by itself."""
-        self._call("DELETE", f"/v1/worker/workers/{worker}", patience=0.0)
+        """Say goodbye, which hands back what the worker holds. Repeated for seconds only: it leaves either way."""
+        self._call("DELETE", f"/v1/worker/workers/{worker}", patience=_GOODBYE_SECONDS)
 
     def lease(self, request: LeaseRequest) -> Lease | None:
         """One task, or None when nothing is ready within the waiting time; safe to repeat by its request id."""
@@ -217,7 +218,7 @@ class ServerClient:
                 with attempt:
                     try:
                         return call()
-                    except (httpx.TransportError, _Outage) as error:
+                    except (httpx.TransportError, httpx.DecodingError, _Outage) as error:
                         self._reconnect()
                         reason = str(error) if isinstance(error, _Outage) else f"{type(error).__name__}: {error}"
                         if patience:

@@ -24,7 +24,7 @@ class TaskFailed(Exception):
 
 
 class MachineFailed(Exception):
-    """This machine can do no task at the moment, whichever it is; the message says why."""
+    """This machine can do no task at the moment, or none of a kind that it announced; the message says why."""
 
 
 class Control:

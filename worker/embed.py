@@ -79,10 +79,13 @@ def embed_chain(
     for number in range(len(stages)):
         control.advance(number / len(stages))
         begun = time.perf_counter()
-        features = bench.features.features(split, stages[: number + 1], dtype)
+        features = bench.features.features(split, stages[: number + 1], dtype, control.check)
         mean, std = features.statistics.mean.to(device), features.statistics.std.to(device)
         with typed_out_of_memory():
-            rows = [((batch.float() - mean) / std).flatten(1).cpu() for batch in features.source.batches(BATCH)]
+            rows = []
+            for batch in features.source.batches(BATCH):
+                control.check()
+                rows.append(((batch.float() - mean) / std).flatten(1).cpu())
             coordinates, components = picture(torch.cat(rows).numpy(), perplexity, control)
         tensors[f"stage-{number + 1}"] = torch.from_numpy(coordinates)
         figures.append(StageFigures(rows[0].shape[1], components, time.perf_counter() - begun))

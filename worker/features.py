@@ -22,6 +22,7 @@ from torch import Tensor
 from worker.checkpoints import StageCheckpoint
 from worker.training.data import Source, TensorSource
 from worker.training.device import dtype_name, free_bytes, synchronize, typed_out_of_memory
+from worker.training.evaluate import Check, unwatched
 from worker.training.network import InputStatistics, place
 from worker.training.recompute import BLOCK, StageSource
 
@@ -89,23 +90,28 @@ class FeatureCache:
         """Forget everything."""
         self._entries.clear()
 
-    def features(self, split: Split, prefix: Sequence[StageCheckpoint], dtype: torch.dtype) -> Features:
-        """The outputs of a prefix of at least one stage over a split, in the storage type ``dtype``."""
+    def features(
+        self, split: Split, prefix: Sequence[StageCheckpoint], dtype: torch.dtype, check: Check = unwatched
+    ) -> Features:
+        """The outputs of a prefix of at least one stage over a split, in the storage type ``dtype``.
+
+        A pass that ``check`` ends leaves nothing behind.
+        """
         key = feature_key(split.key, [checkpoint.digest for checkpoint in prefix], dtype)
         found = self._entries.get(key)
         if found is None:
             with typed_out_of_memory():
-                found = self._make(self._parent(split, prefix[:-1], dtype), prefix[-1], dtype)
+                found = self._make(self._parent(split, prefix[:-1], dtype, check), prefix[-1], dtype, check)
             self._entries[key] = found
         self._entries.move_to_end(key)
         return found
 
-    def _parent(self, split: Split, prefix: Sequence[StageCheckpoint], dtype: torch.dtype) -> Source:
+    def _parent(self, split: Split, prefix: Sequence[StageCheckpoint], dtype: torch.dtype, check: Check) -> Source:
         if prefix and self.keeps:
-            return self.features(split, prefix, dtype).source
+            return self.features(split, prefix, dtype, check).source
         return recomputed(split.images, prefix, dtype, self.device)
 
-    def _make(self, parent: Source, checkpoint: StageCheckpoint, dtype: torch.dtype) -> Features:
+    def _make(self, parent: Source, checkpoint: StageCheckpoint, dtype: torch.dtype, check: Check) -> Features:
         network = place(checkpoint.network, self.device)
         source = StageSource(parent, network, dtype, self.device)
         channels, height, width = checkpoint.stage.output_shape
@@ -115,6 +121,7 @@ class FeatureCache:
         begun = time.perf_counter()
         total, squares = torch.zeros(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
         for number, values in enumerate(source.batches(BLOCK)):
+            check()
             rows = values.permute(0, 2, 3, 1)
             if kept is not None:
                 kept[number * BLOCK : number * BLOCK + len(rows)] = rows

@@ -57,6 +57,10 @@ class HeartbeatThread:
             if refusal.code == "not-found":
                 # The server no longer knows the task, after a restored backup for instance.
                 self._lose()
+        except Exception:
+            # Whatever it is, without further beats the lease would run out while the training goes on.
+            log.exception("%s: heartbeat failed, the next one will be tried", self._lease.label)
+            self._control.put_back(reports)
         else:
             self._control.command(answer.command)
 

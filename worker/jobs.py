@@ -2,7 +2,7 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -17,7 +17,7 @@ from worker.agent import Finished
 from worker.checkpoints import CheckpointError, CheckpointStore, content_address
 from worker.client import ProtocolError
 from worker.control import Control, MachineFailed, Stopped, TaskFailed
-from worker.data.errors import DataError, NotWritable
+from worker.data.errors import DataError
 from worker.data.library import open_dataset
 from worker.data.store import Dataset
 from worker.embed import embed_chain
@@ -108,6 +108,11 @@ class TorchExecutor:
         except Cancelled as error:
             self._drop(lease)
             raise Stopped(control.told) from error
+        except Stopped as stop:
+            # In a pass over images, which has nothing to keep.
+            if stop.command == "cancel":
+                self._drop(lease)
+            raise
         except MemoryLimitExceeded as error:
             raise TaskFailed("memory-limit", str(error)) from error
         except OutOfMemory as error:
@@ -116,15 +121,16 @@ class TorchExecutor:
             raise TaskFailed("out-of-memory", str(error)) from error
         except TimeLimitExceeded as error:
             raise TaskFailed("time-limit", str(error)) from error
-        except NotWritable as error:
-            raise MachineFailed(str(error)) from error
         except DataError as error:
+            # The copy here was opened: it is the split asked for that does not fit.
             raise TaskFailed("user-error", str(error)) from error
         except CheckpointError as error:
             # A damaged copy was thrown away; the next attempt downloads it again.
             raise TaskFailed("crashed", str(error)) from error
-        self._drop(lease)
-        return finished
+        if self._uploads is not None:
+            self._uploads.forget()
+        # Until the server has the result, this home is the only place that has the training.
+        return replace(finished, accepted=lambda: self._snapshots.drop(lease.task))
 
     def _do(self, lease: Lease, control: Control, started: float) -> Finished:
         work = lease.work
@@ -144,7 +150,7 @@ class TorchExecutor:
                 return Finished(range_outcome(losses, seconds, self._bench.device, work.recipe.precision))
             case "evaluate":
                 chain, precision = self._chain(work), work.recipe.precision
-                tested = evaluate_chain(chain, dataset, precision, self._bench)
+                tested = evaluate_chain(chain, dataset, precision, self._bench, control.check)
                 probes = probe_chain(chain, tested, dataset, _use(work), precision, self._bench, control)
                 return Finished(evaluation_outcome(tested, probes, time.monotonic() - started))
             case "embed":
@@ -168,10 +174,10 @@ class TorchExecutor:
 
         for state in self._states(lease):
             try:
-                return train_stage(job, dataset, self._bench, watch, state)
+                return train_stage(job, dataset, self._bench, watch, state, control.check)
             except ForeignState as error:
                 log.warning("%s: %s", lease.label, error)
-        return train_stage(job, dataset, self._bench, watch)
+        return train_stage(job, dataset, self._bench, watch, check=control.check)
 
     def _states(self, lease: Lease) -> list[bytes]:
         """What is left of earlier attempts, here and at the server, the furthest first."""
@@ -181,6 +187,9 @@ class TorchExecutor:
             try:
                 found.append(self._snapshots.fetch(there.sha256, self._server.download))
             except (ProtocolError, OSError) as error:
+                if disk_trouble(error) is not None:
+                    # Trained from the beginning, it would take the place of the further snapshot at the server.
+                    raise
                 log.warning("%s: its snapshot cannot be fetched: %s", lease.label, error)
         further: list[tuple[int, bytes]] = []
         for state in found:
@@ -204,9 +213,13 @@ class TorchExecutor:
             self._uploads.forget()
 
     def _open(self, work: TaskWork) -> Dataset:
+        """The task's data set. Raises MachineFailed: what is missing or damaged here is no fault of the task."""
         if self._dataset is None or self._dataset.info.digest != work.dataset.digest:
             name, digest = work.dataset.name, work.dataset.digest
-            self._dataset = open_dataset(name, self._places.home, self._places.datasets, digest)
+            try:
+                self._dataset = open_dataset(name, self._places.home, self._places.datasets, digest)
+            except (DataError, OSError) as error:
+                raise MachineFailed(f"the copy of {name} on this machine cannot be used: {error}") from error
         return self._dataset
 
     def _job(self, work: TaskWork) -> StageJob:
@@ -229,10 +242,16 @@ class TorchExecutor:
         return [self._frozen(frozen.stage, frozen.checkpoint) for frozen in work.prefix]
 
     def _frozen(self, stage: StageShape, checkpoint: Digest) -> FrozenStage:
-        """A frozen stage whose checkpoint lies in the store afterwards."""
+        """A frozen stage whose checkpoint lies in the store afterwards.
+
+        Raises TaskFailed as preempted where the server cannot give it: the task that needs it is sound.
+        """
         if not self._checkpoints.has(checkpoint):
             target = self._checkpoints.directory / f"{checkpoint}.safetensors"
-            self._server.download(checkpoint, target)
+            try:
+                self._server.download(checkpoint, target)
+            except ProtocolError as refusal:
+                raise TaskFailed("preempted", f"the checkpoint {checkpoint} cannot be fetched: {refusal}") from refusal
             self._checkpoints.make_room(checkpoint)
         return FrozenStage(stage_of(stage), checkpoint)
 

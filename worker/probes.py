@@ -14,7 +14,7 @@ from worker.features import Split
 from worker.stage_training import ChainResult, DataUse, FrozenStage, Workbench
 from worker.training.data import Labelled, Source, TensorSource
 from worker.training.device import reproducible, resolve_precision, typed_out_of_memory
-from worker.training.evaluate import accuracy, evenly_spaced
+from worker.training.evaluate import Check, accuracy, evenly_spaced, unwatched
 from worker.training.network import InputStatistics, place
 from worker.training.spec import PrecisionChoice
 
@@ -65,18 +65,21 @@ def probe_chain(
         if depth < len(stages):
             network = place(stages[depth - 1].network, device)
             with reproducible(), typed_out_of_memory():
-                head = accuracy(network, Labelled(inputs, test_labels), dtype)
-        known = bench.features.features(bank, stages[:depth], dtype)
-        asked = bench.features.features(test, stages[:depth], dtype)
+                head = accuracy(network, Labelled(inputs, test_labels), dtype, check=control.check)
+        known = bench.features.features(bank, stages[:depth], dtype, control.check)
+        asked = bench.features.features(test, stages[:depth], dtype, control.check)
         with typed_out_of_memory():
-            told = nearest_classes(Labelled(known.source, bank_labels), asked.source, known.statistics, dtype)
+            labelled = Labelled(known.source, bank_labels)
+            told = nearest_classes(labelled, asked.source, known.statistics, dtype, control.check)
         probes.append(Probe(head, int((told == test_labels).sum()) / len(test_labels)))
         inputs = asked.source
     return tuple(probes)
 
 
 @torch.no_grad()
-def nearest_classes(bank: Labelled, queries: Source, statistics: InputStatistics, dtype: torch.dtype) -> Tensor:
+def nearest_classes(
+    bank: Labelled, queries: Source, statistics: InputStatistics, dtype: torch.dtype, check: Check = unwatched
+) -> Tensor:
     """The class (int64, (n,)) that most of the ``NEIGHBOURS`` nearest inputs of the bank have.
 
     Distances are Euclidean between inputs standardised by ``statistics`` and rounded to ``dtype``. Of two inputs
@@ -97,6 +100,7 @@ def nearest_classes(bank: Labelled, queries: Source, statistics: InputStatistics
         numbers = torch.arange(first, first + len(known), device=device)
         found = []
         for before, batch in zip(torch.split(nearest, QUERIES), queries.batches(QUERIES), strict=True):
+            check()
             asked = standardised(batch)
             with _products_in(dtype):
                 distances = torch.addmm(squares, asked, known.T, alpha=-2).add_(asked.square().sum(1, keepdim=True))

@@ -81,9 +81,9 @@ def try_rates(
             return Command.CANCEL if progress.step + CHECK_STEPS > steps else Command.CONTINUE
 
         point = replace(job.point, learning_rate=rate)
-        budget = Budget(job.budget.epochs, Limits(memory=limits.memory))
+        single = replace(job, point=point, budget=Budget(job.budget.epochs, Limits(memory=limits.memory)))
         try:
-            ending = train_stage(replace(job, point=point, budget=budget), dataset, bench, watch).training.ending
+            ending = train_stage(single, dataset, bench, watch, check=control.check).training.ending
         except Cancelled:
             ending = Ending.COMPLETE
         reached = None if ending is Ending.DIVERGED else loss.value

@@ -15,7 +15,7 @@ from worker.data.store import Dataset
 from worker.features import FeatureCache, Split, recomputed
 from worker.training.data import Labelled, Source, TensorSource
 from worker.training.device import device_name, dtype_name, reproducible, resolve_precision, typed_out_of_memory
-from worker.training.evaluate import accuracy
+from worker.training.evaluate import Check, accuracy, unwatched
 from worker.training.loop import OnProgress, StageTraining, TrainingResult, keep_going, mixed_seed
 from worker.training.network import InputStatistics, build_network, place
 from worker.training.spec import Budget, Ending, Hyperparameters, PrecisionChoice, Recipe, Stage
@@ -127,12 +127,18 @@ class _Inputs:
 
 
 def train_stage(
-    job: StageJob, dataset: Dataset, bench: Workbench, on_progress: OnProgress = keep_going, resume: bytes | None = None
+    job: StageJob,
+    dataset: Dataset,
+    bench: Workbench,
+    on_progress: OnProgress = keep_going,
+    resume: bytes | None = None,
+    check: Check = unwatched,
 ) -> StageResult:
     """Train one stage on the frozen features of its prefix.
 
     Raises DataError, CheckpointError, OutOfMemory, MemoryLimitExceeded, TimeLimitExceeded, Cancelled or Paused.
-    ``resume`` is the state of a paused training or a snapshot.
+    ``resume`` is the state of a paused training or a snapshot. ``check`` is for the features, ``on_progress`` for the
+    training after them.
     """
     use, recipe = job.data, job.recipe
     splits = split_dataset(dataset.info, use.train, use.validation)
@@ -143,7 +149,7 @@ def train_stage(
     if job.prefix:
         name = f"{dataset.info.digest}/{use.preprocessing}/{use.train}"
         train = Split(f"{name}/train", train_images)
-        inputs = _features(job, train, Split(f"{name}/validation:{use.validation}", validation_images), bench)
+        inputs = _features(job, train, Split(f"{name}/validation:{use.validation}", validation_images), bench, check)
     network = build_network(
         job.stage,
         dataset.info.classes,
@@ -170,7 +176,7 @@ def train_stage(
     return StageResult(figures, None if figures.ending is Ending.DIVERGED else pack(network))
 
 
-def _features(job: StageJob, train: Split, validation: Split, bench: Workbench) -> _Inputs:
+def _features(job: StageJob, train: Split, validation: Split, bench: Workbench, check: Check) -> _Inputs:
     """The outputs of the job's prefix: kept, or made again for every batch after one pass for their statistics."""
     prefix = [bench.stage(frozen) for frozen in job.prefix]
     _check_chain([frozen.stage for frozen in job.prefix], job.stage)
@@ -178,7 +184,7 @@ def _features(job: StageJob, train: Split, validation: Split, bench: Workbench) 
     dtype = resolve_precision(recipe.precision, bench.device)
     statistics = InputStatistics.identity(job.stage.input_shape[0])
     if recipe.cached_features:
-        kept, held_out = (bench.features.features(split, prefix, dtype) for split in (train, validation))
+        kept, held_out = (bench.features.features(split, prefix, dtype, check) for split in (train, validation))
         if recipe.standardize_inputs:
             statistics = kept.statistics
         seconds, size = kept.seconds + held_out.seconds, kept.memory_bytes + held_out.memory_bytes
@@ -188,12 +194,16 @@ def _features(job: StageJob, train: Split, validation: Split, bench: Workbench) 
     )
     if not recipe.standardize_inputs:
         return _Inputs(train_source, validation_source, statistics)
-    passed = bench.passes.features(train, prefix, dtype)
+    passed = bench.passes.features(train, prefix, dtype, check)
     return _Inputs(train_source, validation_source, passed.statistics, passed.seconds)
 
 
 def evaluate_chain(
-    chain: Sequence[FrozenStage], dataset: Dataset, precision: PrecisionChoice, bench: Workbench
+    chain: Sequence[FrozenStage],
+    dataset: Dataset,
+    precision: PrecisionChoice,
+    bench: Workbench,
+    check: Check = unwatched,
 ) -> ChainResult:
     """Test accuracy of a prefix and its last stage with its head. Raises CheckpointError or OutOfMemory."""
     begun = time.perf_counter()
@@ -208,7 +218,7 @@ def evaluate_chain(
     pixels, labels = bench.images(dataset)
     source = recomputed(TensorSource(pixels[info.train :], bench.device), stages[:-1], dtype, bench.device)
     with reproducible(), typed_out_of_memory():
-        measured = accuracy(last, Labelled(source, labels[info.train :]), dtype)
+        measured = accuracy(last, Labelled(source, labels[info.train :]), dtype, check=check)
     return ChainResult(
         test_accuracy=measured,
         images=info.test,

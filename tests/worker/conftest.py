@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ import pytest
 import stamina
 import torch
 
+from contract.base import Digest
 from contract.tasks import (
     Command,
     FailureAccepted,
@@ -25,9 +27,11 @@ from contract.tasks import (
     TrainingOutcome,
 )
 from tests.http_server import NO_CONTENT, TOKEN, Answer, Call, FakeServer, problem
-from worker.checkpoints import CheckpointStore
+from worker.checkpoints import CheckpointStore, content_address
 from worker.client import ServerClient
+from worker.control import Control
 from worker.data import Dataset, open_dataset
+from worker.jobs import Places, TorchExecutor
 from worker.stage_training import DataUse, FrozenStage, StageJob, Workbench, train_stage
 from worker.training.spec import Budget, Conv, Hyperparameters, Pool, Recipe, Stage
 
@@ -75,6 +79,14 @@ WORK: dict[str, Any] = {
     "hyperparameters": {"learning_rate": 1e-2, "regularization": 5e-4},
 }
 
+SECOND: dict[str, Any] = {
+    "layers": [{"kind": "conv", "size": 3, "filters": 4}],
+    "input_shape": (8, 4, 4),
+    "output_shape": (4, 4, 4),
+}
+
+Leases = Callable[..., Lease]
+
 USE = DataUse(1200, 237)
 CHAIN = (
     Stage((Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4)),
@@ -109,6 +121,39 @@ def training_outcome(**changes: Any) -> TrainingOutcome:
         "memory": Memory(peak_bytes=10, method="counted", analytic_bytes=9, resident_bytes=8),
     }
     return TrainingOutcome.model_validate(fields | changes)
+
+
+class Shelf:
+    """The server's artifacts, without a server."""
+
+    def __init__(self) -> None:
+        self.contents: dict[str, bytes] = {}
+        self.taken: list[str] = []
+
+    def put(self, content: bytes | None) -> str:
+        assert content is not None
+        digest = content_address(content)
+        self.contents[digest] = content
+        return digest
+
+    def download(self, digest: Digest, target: Path) -> None:
+        self.taken.append(digest)
+        target.write_bytes(self.contents[digest])
+
+
+class StopsAt(Control):
+    """Stops by the command at the check of this number; ``checks`` counts them."""
+
+    def __init__(self, number: int, command: Command = "drain") -> None:
+        super().__init__()
+        self.checks = 0
+        self._number, self._stop = number, command
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.checks == self._number:
+            self.command(self._stop)
+        super().check()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -233,6 +278,34 @@ def chain(digits: Dataset, store: CheckpointStore) -> list[FrozenStage]:
         assert trained.checkpoint is not None
         stages.append(FrozenStage(stage, store.put(trained.checkpoint)))
     return stages
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def digest(home: Path) -> str:
+    return open_dataset("digits", home, None).info.digest
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def executor(home: Path, shelf: Shelf) -> TorchExecutor:
+    return TorchExecutor(torch.device("cpu"), Places(home, None), shelf)
+
+
+@pytest.fixture
+def lease(digest: str) -> Leases:
+    def make(kind: str = "trial", **work: Any) -> Lease:
+        return make_lease(kind, **({"dataset": WORK["dataset"] | {"digest": digest}} | work))
+
+    return make
 
 
 @pytest.fixture

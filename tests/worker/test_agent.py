@@ -2,9 +2,12 @@
 
 import io
 import logging
+import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
+from threading import Timer
 
 import pytest
 
@@ -44,6 +47,10 @@ def train_until_stopped(_lease: Lease, control: Control) -> Finished:
     return Finished(training_outcome(outcome="pruned"))
 
 
+def preempted(_lease: Lease, _control: Control) -> Finished:
+    raise TaskFailed("preempted", "the checkpoint cannot be fetched")
+
+
 @pytest.fixture
 def work(server: ProtocolServer, client: ServerClient) -> Work:
     """Runs a worker in this process: one task after the other, each done by the next executor, until idle."""
@@ -55,7 +62,7 @@ def work(server: ProtocolServer, client: ServerClient) -> Work:
         def execute(lease: Lease, control: Control) -> Finished:
             return next(left)(lease, control)
 
-        Agent(client, lambda: REGISTRATION, execute, exit_when_idle=True, wait_seconds=0).run()
+        Agent(client, lambda: REGISTRATION, execute, exit_when_idle=True, wait_seconds=0, pause_seconds=0).run()
 
     return run
 
@@ -72,6 +79,31 @@ def test_the_checkpoint_is_stored_before_the_result_names_it(server: ProtocolSer
     assert server.artifacts == {DIGEST: CHECKPOINT}
     (call,) = server.to("result")
     assert TaskResult.model_validate_json(call.body).result == training_outcome(checkpoint=DIGEST)
+
+
+@pytest.mark.parametrize(
+    ("verb", "answer", "accepted"),
+    [
+        ("result", None, [["register", "lease", "upload", "result"]]),
+        ("result", LEASE_LOST, []),
+        ("upload", UNAVAILABLE, []),
+        ("result", UNAVAILABLE, []),
+    ],
+)
+def test_what_is_kept_for_another_attempt_goes_once_the_result_is_accepted(
+    server: ProtocolServer, work: Work, verb: str, answer: Answer | None, accepted: list[list[str]]
+) -> None:
+    gone: list[list[str]] = []
+
+    def train_and_keep(_lease: Lease, _control: Control) -> Finished:
+        return Finished(training_outcome(), CHECKPOINT, lambda: gone.append(server.happened))
+
+    if answer is not None:
+        server.always(verb, answer)
+    with suppress(Unreachable):
+        work(train_and_keep)
+
+    assert gone == accepted
 
 
 def test_what_has_no_checkpoint_is_a_result_alone(server: ProtocolServer, work: Work) -> None:
@@ -132,6 +164,33 @@ def test_what_cannot_be_done_is_told_by_its_reason(server: ProtocolServer, work:
 
     failure = told_failure(server)
     assert (failure.reason, failure.message) == (reason, "no image\nin ?.png")
+
+
+def test_a_task_preempted_here_is_followed_by_the_next(server: ProtocolServer, work: Work) -> None:
+    work(preempted, train)
+
+    assert told_failure(server).reason == "preempted"
+    assert server.happened == ["register", "lease", "failure", "lease", "upload", "result", "lease", "depart"]
+
+
+def test_a_signal_ends_the_pause_after_a_preemption(
+    server: ProtocolServer, client: ServerClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Interrupting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "the next task is asked for in" in record.getMessage():
+                Timer(0.05, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+
+    server.leases = [make_lease(), make_lease()]
+    interrupting = Interrupting()
+    caplog.set_level(logging.INFO, "worker")
+    logging.getLogger("worker").addHandler(interrupting)
+    try:
+        Agent(client, lambda: REGISTRATION, preempted, wait_seconds=0, pause_seconds=3_600).run()
+    finally:
+        logging.getLogger("worker").removeHandler(interrupting)
+
+    assert server.happened == ["register", "lease", "failure", "depart"], "nothing was asked for in the pause"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.http_server import TOKEN
+from tests.http_server import LOST, TOKEN, Answer
 from tests.worker.conftest import UNAVAILABLE, ProtocolServer, make_lease, wait_for
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -75,6 +75,29 @@ def test_a_signal_ends_an_idle_worker_at_once(server: ProtocolServer, number: in
 
     assert code == 0
     assert server.happened == ["register", "lease", "depart"]
+
+
+@pytest.mark.parametrize("trouble", [LOST, UNAVAILABLE], ids=["lost", "unavailable"])
+def test_a_lease_granted_as_the_worker_leaves_is_handed_back_by_a_goodbye_that_arrives(
+    server: ProtocolServer, trouble: Answer
+) -> None:
+    released = threading.Event()
+
+    def granted_too_late() -> None:
+        released.wait(20)
+
+    server.leases = [make_lease()]
+    server.hooks["lease"] = granted_too_late
+    server.next("depart", trouble)
+    worker = Worker(server)
+    wait_for(lambda: "lease" in server.happened)
+
+    worker.signal(signal.SIGTERM)
+    code, _ = worker.end()
+    released.set()
+
+    assert code == 0
+    assert server.happened == ["register", "lease", "depart", "depart"]
 
 
 def test_a_signal_ends_a_worker_that_looks_for_its_server(server: ProtocolServer) -> None:

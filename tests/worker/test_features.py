@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.worker.conftest import StopsAt
 from worker.checkpoints import StageCheckpoint, pack, unpack
+from worker.control import Stopped
 from worker.features import FeatureCache, Features, Split, feature_key
 from worker.training.data import TensorSource
 from worker.training.network import InputStatistics, build_network
@@ -70,6 +72,24 @@ def test_features_are_made_once_and_built_on_those_of_the_stage_before() -> None
     assert cache.features(SPLIT, PREFIX[:1], torch.float32) is first
     assert cache.features(SPLIT, PREFIX, torch.float32) is second
     assert cache.resident_bytes == first.memory_bytes + second.memory_bytes == 130 * 4 * 8 * (144 + 36)
+
+
+@pytest.mark.parametrize("tier", ["memory", "disk", "recomputed", "mixed"])
+def test_a_stop_is_heard_between_two_blocks_and_leaves_nothing_half_written(tmp_path: Path, tier: str) -> None:
+    cache, whole, stopped = tiers(tmp_path)[tier], StopsAt(0), StopsAt(2)
+    expected = tiers(tmp_path)[tier].features(SPLIT, PREFIX[:1], torch.float32, whole.check)
+    assert whole.checks == 3, "as many as there are blocks"
+
+    with pytest.raises(Stopped):
+        cache.features(SPLIT, PREFIX[:1], torch.float32, stopped.check)
+
+    assert stopped.checks == 2
+    assert not cache._entries
+    assert not list(tmp_path.glob("features/*"))
+    again = cache.features(SPLIT, PREFIX[:1], torch.float32)
+    picked = torch.arange(130)
+    assert torch.equal(again.source.batch(picked), expected.source.batch(picked))
+    assert torch.equal(again.statistics.std, expected.statistics.std)
 
 
 def test_a_dead_channel_is_not_divided_by_zero() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from contract.tasks import TaskFailure
+from contract.tasks import Snapshot, TaskFailure
 from tests.http_server import TOKEN
 from tests.worker.conftest import WORK, ProtocolServer, make_lease
 from worker.__main__ import main
@@ -70,6 +70,22 @@ def test_a_checkpoint_that_finds_no_room_is_no_fault_of_its_task(tmp_path: Path)
 
     with pytest.raises(MachineFailed, match="No space left"):
         executor(lease, Control())
+
+
+def test_a_snapshot_that_finds_no_room_is_left_to_a_worker_that_has_it(tmp_path: Path) -> None:
+    def download(_digest: str, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    digest = open_dataset("digits", tmp_path, None).info.digest
+    snapshot = Snapshot(sha256="a" * 64, fraction=0.9)
+    lease = make_lease("trial", dataset=WORK["dataset"] | {"digest": digest}).model_copy(update={"snapshot": snapshot})
+    control = Control()
+    executor = TorchExecutor(torch.device("cpu"), Places(tmp_path, None), SimpleNamespace(download=download))
+
+    with pytest.raises(MachineFailed, match="No space left"):
+        executor(lease, control)
+
+    assert control.fraction is None, "nothing was trained"
 
 
 def test_only_the_disks_own_errors_are_its_trouble() -> None:

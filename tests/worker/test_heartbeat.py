@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from contract.tasks import Command, Heartbeat, Measurement
+from contract.tasks import Command, Heartbeat, HeartbeatAnswer, Lease, Measurement
 from tests.http_server import LOST, Answer, problem
 from tests.worker.conftest import LEASE_LOST, UNAVAILABLE, ProtocolServer, make_lease
 from worker.client import ServerClient
@@ -126,6 +126,28 @@ def test_a_refused_beat_is_no_stop(server: ProtocolServer, after_beats: Beats) -
     after_beats(control, 3)
 
     control.check()
+
+
+def test_an_error_nobody_foresaw_is_not_the_last_beat(
+    server: ProtocolServer, client: ServerClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    control, arrived, left = Control(), threading.Event(), [ZeroDivisionError("twice"), ZeroDivisionError("twice")]
+    beat = client.heartbeat
+
+    def heartbeat(lease: Lease, told: Heartbeat) -> HeartbeatAnswer:
+        if left:
+            raise left.pop()
+        return beat(lease, told)
+
+    monkeypatch.setattr(client, "heartbeat", heartbeat)
+    server.hooks["beat"] = arrived.set
+    control.report(report(0))
+
+    with HeartbeatThread(client, LEASE, control, 0.01):
+        assert arrived.wait(10)
+
+    assert sent(server)[0].reports == [report(0)]
+    assert caplog.text.count("ZeroDivisionError: twice") == 2
 
 
 def test_leaving_waits_for_the_beat_on_its_way(server: ProtocolServer, client: ServerClient) -> None:

@@ -1,7 +1,6 @@
 """Leases as the server writes them, done on the CPU: what the training room's words become in the protocol's."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,50 +8,23 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from contract.base import Digest
 from contract.tasks import (
     Command,
     EmbeddingOutcome,
     EvaluationOutcome,
-    Lease,
     Measurement,
     RangeOutcome,
     TaskResult,
     TrainingOutcome,
 )
-from tests.worker.conftest import WORK, make_lease
+from tests.worker.conftest import SECOND, WORK, Leases, Shelf, StopsAt
 from worker.agent import Finished
-from worker.checkpoints import content_address, unpack
-from worker.control import Control, Stopped, TaskFailed
-from worker.data import open_dataset
+from worker.checkpoints import unpack
+from worker.control import Control, Stopped
 from worker.jobs import Places, TorchExecutor
 from worker.training.spec import Conv, Pool, Stage
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-SECOND = {
-    "layers": [{"kind": "conv", "size": 3, "filters": 4}],
-    "input_shape": (8, 4, 4),
-    "output_shape": (4, 4, 4),
-}
-
-
-class Shelf:
-    """The server's artifacts, without a server."""
-
-    def __init__(self) -> None:
-        self.contents: dict[str, bytes] = {}
-        self.taken: list[str] = []
-
-    def put(self, content: bytes | None) -> str:
-        assert content is not None
-        digest = content_address(content)
-        self.contents[digest] = content
-        return digest
-
-    def download(self, digest: Digest, target: Path) -> None:
-        self.taken.append(digest)
-        target.write_bytes(self.contents[digest])
 
 
 class Watched(Control):
@@ -67,46 +39,9 @@ class Watched(Control):
         self.command(self._waiting)
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def digest(home: Path) -> str:
-    return open_dataset("digits", home, None).info.digest
-
-
-@pytest.fixture
-def shelf() -> Shelf:
-    return Shelf()
-
-
-@pytest.fixture
-def executor(home: Path, shelf: Shelf) -> TorchExecutor:
-    return TorchExecutor(torch.device("cpu"), Places(home, None), shelf)
-
-
-Leases = Callable[..., Lease]
-
-
-@pytest.fixture
-def lease(digest: str) -> Leases:
-    def make(kind: str = "trial", **work: Any) -> Lease:
-        return make_lease(kind, **({"dataset": WORK["dataset"] | {"digest": digest}} | work))
-
-    return make
-
-
 def trained(finished: Finished) -> TrainingOutcome:
     assert isinstance(finished.outcome, TrainingOutcome)
     return finished.outcome
-
-
-def failure(executor: TorchExecutor, lease: Lease) -> TaskFailed:
-    with pytest.raises(TaskFailed) as raised:
-        executor(lease, Control())
-    return raised.value
 
 
 @pytest.mark.parametrize("kind", ["trial", "fit"])
@@ -256,6 +191,33 @@ def test_a_stop_in_the_middle_ends_the_training(executor: TorchExecutor, lease: 
     assert stop.value.command == command
 
 
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [
+        ("trial", {}),
+        ("evaluate", {"checkpoint": "second"}),
+        ("embed", {"checkpoint": "second", "embedding": {"points": 120, "perplexity": 5.0}}),
+        ("range-test", {"learning_rates": [1e-3], "rate_steps": 50}),
+    ],
+)
+def test_a_stop_is_heard_in_a_pass_over_images(
+    executor: TorchExecutor, lease: Leases, shelf: Shelf, kind: str, work: dict[str, Any]
+) -> None:
+    prefix = [{"stage": WORK["stage"], "checkpoint": shelf.put(executor(lease(epochs=1), Control()).checkpoint)}]
+    if "checkpoint" in work:
+        second = executor(lease(stage=SECOND, prefix=prefix, epochs=1), Control()).checkpoint
+        work = work | {"checkpoint": shelf.put(second)}
+        executor._bench.features.clear()
+    control = StopsAt(5)
+
+    with pytest.raises(Stopped) as stop:
+        executor(lease(kind, stage=SECOND, prefix=prefix, **work), control)
+
+    assert (stop.value.command, control.checks) == ("drain", 5)
+    assert control.take_reports() == []
+    assert not executor._bench.features._entries
+
+
 class Killed(BaseException):
     """kill -9, as far as the training can tell: nothing after it runs."""
 
@@ -283,7 +245,10 @@ def test_what_was_handed_back_goes_on_where_it_stopped(
 
     assert resumed.checkpoint == undisturbed.checkpoint, "bit by bit"
     assert trained(resumed).curve == trained(undisturbed).curve
-    assert not (home / "snapshots" / f"{task.task}.safetensors").exists(), "a finished training needs no snapshot"
+    snapshot = home / "snapshots" / f"{task.task}.safetensors"
+    assert snapshot.exists(), "the server may never hear of it"
+    resumed.accepted()
+    assert not snapshot.exists(), "a finished training needs no snapshot"
 
 
 def test_a_killed_training_goes_on_from_its_last_snapshot(home: Path, lease: Leases, shelf: Shelf) -> None:
@@ -309,6 +274,20 @@ def test_a_cancelled_training_leaves_no_snapshot(home: Path, lease: Leases, shel
     assert not (home / "snapshots" / f"{task.task}.safetensors").exists()
 
 
+def test_a_training_cancelled_before_it_goes_on_leaves_no_snapshot(
+    home: Path, executor: TorchExecutor, lease: Leases
+) -> None:
+    task = lease(epochs=1_000)
+    with pytest.raises(Stopped):
+        executor(task, Watched("pause"))
+    assert (home / "snapshots" / f"{task.task}.safetensors").exists()
+
+    with pytest.raises(Stopped):
+        executor(task, StopsAt(1, "cancel"))
+
+    assert not (home / "snapshots" / f"{task.task}.safetensors").exists()
+
+
 def test_the_snapshot_of_another_training_is_not_used(executor: TorchExecutor, lease: Leases) -> None:
     paused = lease(epochs=4)
     with pytest.raises(Stopped):
@@ -325,74 +304,3 @@ def test_divergence_is_a_result_at_chance(executor: TorchExecutor, lease: Leases
     assert (outcome.outcome, outcome.validation_accuracy) == ("diverged", 0.1)
     assert finished.checkpoint is None
     TaskResult.model_validate_json(TaskResult(result=outcome).model_dump_json())
-
-
-def test_limits_are_failures_of_their_own(executor: TorchExecutor, lease: Leases) -> None:
-    memory = failure(executor, lease(memory_limit=10_000))
-    seconds = failure(executor, lease(time_limit=0.0))
-
-    assert (memory.reason, seconds.reason) == ("memory-limit", "time-limit")
-    assert "MiB" in str(memory)
-
-
-def test_a_machine_without_the_memory_is_not_the_limits_fault(executor: TorchExecutor, lease: Leases) -> None:
-    recipe = WORK["recipe"] | {"batch_size": 2**31 - 1}
-    for limit in (None, 2**60):
-        failed = failure(executor, lease(recipe=recipe, memory_limit=limit))
-
-        assert failed.reason == "out-of-memory"
-        assert "limits.memory" not in str(failed)
-
-
-def test_tasks_that_cannot_be_done_as_written(executor: TorchExecutor, lease: Leases, digest: str) -> None:
-    dataset = WORK["dataset"] | {"digest": digest}
-    for task, said in (
-        (lease(dataset=WORK["dataset"]), f"digits is here with the content {digest[:12]}, wanted is dddddddddddd"),
-        (lease(dataset=dataset | {"name": "flowers"}), "there is no data set flowers here"),
-        (lease(dataset=dataset | {"train": 5_000}), "5000"),
-        (lease(hyperparameters=None), "the task has no hyperparameters"),
-        (lease("evaluate"), "the task has no checkpoint"),
-        (lease("range-test"), "the task has no learning rates"),
-        (lease("range-test", learning_rates=[1e-3]), "the task has no steps for each learning rate"),
-        (lease("embed"), "the task has no embedding"),
-        (lease("embed", embedding={"points": 100, "perplexity": 50}), "the task has no checkpoint"),
-    ):
-        failed = failure(executor, task)
-        assert failed.reason == "user-error"
-        assert said in str(failed)
-
-
-def test_a_checkpoint_of_another_stage_is_no_prefix(executor: TorchExecutor, lease: Leases, shelf: Shelf) -> None:
-    first = shelf.put(executor(lease(epochs=1), Control()).checkpoint)
-
-    failed = failure(executor, lease("evaluate", stage=SECOND, checkpoint=first))
-
-    assert failed.reason == "crashed"
-    assert "the checkpoint holds" in str(failed)
-
-
-def test_downloads_do_not_fill_the_disk(
-    executor: TorchExecutor, lease: Leases, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = executor._checkpoints
-    monkeypatch.setattr(store, "capacity", 1)
-    digests = [shelf.put(executor(lease(seed=seed, epochs=1), Control()).checkpoint) for seed in (11, 12)]
-
-    for digest in digests:
-        executor(lease("evaluate", checkpoint=digest), Control())
-
-    assert [store.has(digest) for digest in digests] == [False, True]
-
-
-def test_a_damaged_copy_is_fetched_again_by_the_next_attempt(
-    executor: TorchExecutor, lease: Leases, shelf: Shelf, home: Path
-) -> None:
-    digest = shelf.put(executor(lease(seed=7), Control()).checkpoint)
-    evaluation = lease("evaluate", checkpoint=digest)
-    executor(evaluation, Control())
-    (home / "checkpoints" / f"{digest}.safetensors").write_bytes(b"damaged")
-
-    assert failure(executor, evaluation).reason == "crashed"
-    executor(evaluation, Control())
-
-    assert shelf.taken == [digest, digest]

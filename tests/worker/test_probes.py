@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.worker.conftest import USE
+from tests.worker.conftest import USE, StopsAt
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
 from worker.data import DataError, Dataset
@@ -85,6 +85,21 @@ def test_a_stop_ends_it_between_two_stages(digits: Dataset, store: CheckpointSto
         probe_chain(chain, tested, digits, USE, "auto", bench, control)
 
     assert control.fraction == 0.5
+
+
+def test_a_stop_is_heard_within_a_stage(digits: Dataset, store: CheckpointStore, chain: list[FrozenStage]) -> None:
+    bench = Workbench(CPU, store)
+    tested = evaluate_chain(chain, digits, "auto", bench)
+    whole = StopsAt(0)
+    probe_chain(chain, tested, digits, USE, "auto", Workbench(CPU, store), whole)
+    # Two stages of blocks of 50: the neighbours' 1,200 images and the test set's 360.
+    assert whole.checks > 2 * (24 + 8)
+
+    for number in (2, 10, 30, whole.checks):
+        stopped = StopsAt(number)
+        with pytest.raises(Stopped):
+            probe_chain(chain, tested, digits, USE, "auto", Workbench(CPU, store), stopped)
+        assert stopped.checks == number
 
 
 @pytest.mark.parametrize("block_bytes", [1 << 20, 40 * 12 * 4])

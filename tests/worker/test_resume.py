@@ -11,7 +11,9 @@ from contract.base import Digest
 from contract.tasks import Lease, Measurement, Snapshot
 from tests.http_server import Answer
 from tests.worker.conftest import LEASE_LOST, UNAVAILABLE, WORK, ProtocolServer, make_lease, wait_for
-from worker.client import ServerClient
+from tests.worker.test_agent import REGISTRATION
+from worker.agent import Agent
+from worker.client import ServerClient, Unreachable
 from worker.control import Control, Stopped
 from worker.data import open_dataset
 from worker.jobs import Places, TorchExecutor
@@ -121,6 +123,22 @@ def test_what_is_handed_back_lies_at_the_server_before(
     assert snapshot is not None
     assert snapshot.fraction == control.fraction
     assert executor("second", 3600)(handed_on(server, lease), Control()).checkpoint == undisturbed
+
+
+@pytest.mark.usefixtures("signals_restored")
+def test_a_training_whose_result_cannot_be_handed_in_is_not_trained_again(
+    server: ProtocolServer, client: ServerClient, executor: Executors, lease: Lease, undisturbed: bytes
+) -> None:
+    server.leases = [lease]
+    server.always("upload", UNAVAILABLE)
+    with pytest.raises(Unreachable):
+        Agent(client, lambda: REGISTRATION, executor("first"), wait_seconds=0).run()
+    control = Control()
+
+    again = executor("first")(handed_on(server, lease), control)
+
+    assert again.checkpoint == undisturbed
+    assert control.take_reports() == [], "its last snapshot was taken at its end"
 
 
 @pytest.mark.parametrize("trouble", ["foreign", "damaged", "gone"])

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.worker.conftest import StopsAt
 from worker.checkpoints import CheckpointError, CheckpointStore
+from worker.control import Stopped
 from worker.data import DataError, Dataset
 from worker.stage_training import DataUse, FrozenStage, StageJob, StageResult, Workbench, evaluate_chain, train_stage
 from worker.training.errors import Paused
@@ -147,6 +149,33 @@ def test_a_paused_stage_continues_to_the_same_checkpoint(digits: Dataset, bench:
     with pytest.raises(Paused) as paused:
         train_stage(JOB, digits, bench, pause)
     assert train_stage(JOB, digits, bench, resume=paused.value.state).checkpoint == whole.checkpoint
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_stop_is_heard_in_the_features_of_a_training(digits: Dataset, bench: Workbench, cached: bool) -> None:
+    first = keep(bench, FIRST, train_stage(JOB, digits, bench))
+    job = replace(JOB, stage=SECOND, prefix=(first,), recipe=replace(JOB.recipe, cached_features=cached))
+    control = StopsAt(3)
+
+    with pytest.raises(Stopped):
+        train_stage(job, digits, bench, lambda _: pytest.fail("it was trained"), check=control.check)
+
+    assert control.checks == 3
+
+
+def test_a_stop_is_heard_between_two_batches_of_the_test_set(
+    digits: Dataset, bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.training.evaluate.EVALUATION_BATCH", 100)
+    first = keep(bench, FIRST, train_stage(replace(JOB, budget=Budget(1)), digits, bench))
+    whole, stopped = StopsAt(0), StopsAt(2)
+    evaluate_chain([first], digits, "auto", bench, whole.check)
+    assert whole.checks == 4, "as many as there are batches"
+
+    with pytest.raises(Stopped):
+        evaluate_chain([first], digits, "auto", bench, stopped.check)
+
+    assert stopped.checks == 2
 
 
 def test_a_diverged_stage_has_no_checkpoint(digits: Dataset, bench: Workbench) -> None:

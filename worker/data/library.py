@@ -3,6 +3,7 @@
 import logging
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from worker.data.catalogue import CATALOGUE, CatalogueEntry
@@ -30,14 +31,13 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def available(home: Path, datasets_dir: Path | None) -> list[DatasetInfo]:
-    """The data sets this machine has. Known files are not decoded for it; damaged ones are left out."""
+    """The data sets this machine has. Known files are not decoded for it; what is visibly damaged is left out."""
     found = []
     for name in sorted({*CATALOGUE, *stored_names(home)}):
         try:
-            info = _known(name, home, datasets_dir) or _prepare(name, home, datasets_dir).info
+            found.append(_known(name, home, datasets_dir) or _opened(_prepare(name, home, datasets_dir), home))
         except DataError:
             continue
-        found.append(info)
     return found
 
 
@@ -104,6 +104,22 @@ def _known(name: str, home: Path, datasets_dir: Path | None) -> DatasetInfo | No
             return None
         source = str(files[0].parent)
     return DatasetInfo(name, entry.digest, entry.shape, entry.classes, entry.train, entry.test, source)
+
+
+def _opened(manifest: Manifest, home: Path) -> DatasetInfo:
+    """What the manifest says, once its arrays can be opened, which reads none of the images. Raises DataError."""
+    try:
+        load(home, manifest)
+    except DataError as error:
+        _say_once(str(error))
+        raise
+    return manifest.info
+
+
+@cache
+def _say_once(fault: str) -> None:
+    # A worker asks what it has before every claim.
+    log.warning("not announced: %s", fault)
 
 
 def _prepare(name: str, home: Path, datasets_dir: Path | None) -> Manifest:

@@ -13,10 +13,11 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from worker.data.errors import DataError, NotWritable
+from worker.data.errors import DataError
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+ARRAYS = ("images.npy", "labels.npy")
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def read_manifest(home: Path, name: str) -> Manifest | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     arrays = folder / manifest.folder
-    return manifest if (arrays / "images.npy").exists() and (arrays / "labels.npy").exists() else None
+    return manifest if all((arrays / file_name).exists() for file_name in ARRAYS) else None
 
 
 def stored_names(home: Path) -> list[str]:
@@ -172,17 +173,19 @@ def store(home: Path, name: str, decoded: Decoded, source: str, sources: tuple[S
     folder.mkdir(exist_ok=True)
     final = folder / digest[:16]
     scratch = Path(tempfile.mkdtemp(dir=folder, prefix=".decoding-"))
+    arrays: tuple[Images | Labels, ...] = (decoded.images, decoded.labels)
     try:
-        for file_name, array in (("images.npy", decoded.images), ("labels.npy", decoded.labels)):
+        for file_name, array in zip(ARRAYS, arrays, strict=True):
             with (scratch / file_name).open("wb") as file:
                 np.save(file, array, allow_pickle=False)
                 file.flush()
                 os.fsync(file.fileno())
-        scratch.chmod(0o755)
-        if not final.exists():
-            scratch.rename(final)
+        # File by file, since an earlier copy may lack one; the folder's name says that their content is the same.
+        final.mkdir(exist_ok=True)
+        for file_name in ARRAYS:
+            (scratch / file_name).replace(final / file_name)
     except OSError as error:
-        raise NotWritable(f"{name} cannot be written to {folder}: {error}; make room or set STAGETUNE_HOME") from error
+        raise DataError(f"{name} cannot be written to {folder}: {error}; make room or set STAGETUNE_HOME") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     manifest = Manifest(info, final.name, sources, decoded.class_names)
@@ -191,15 +194,15 @@ def store(home: Path, name: str, decoded: Decoded, source: str, sources: tuple[S
 
 
 def load(home: Path, manifest: Manifest) -> Dataset:
-    """Memory-map a decoded data set."""
+    """Memory-map a decoded data set. Raises DataError where files are missing, cannot be read or are too short."""
     info = manifest.info
     arrays = root(home) / info.name / manifest.folder
     channels, height, width = info.shape
     try:
         # Copy-on-write maps count as writable, which torch wants, and never change the file.
-        images = np.load(arrays / "images.npy", mmap_mode="c", allow_pickle=False)
-        labels = np.load(arrays / "labels.npy", allow_pickle=False)
-    except (OSError, ValueError) as error:
+        images = np.load(arrays / ARRAYS[0], mmap_mode="c", allow_pickle=False)
+        labels = np.load(arrays / ARRAYS[1], allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{info.name} is damaged ({error}); delete {arrays.parent} and start again") from error
     count = info.train + info.test
     if images.shape != (count, height, width, channels) or images.dtype != np.uint8 or labels.shape != (count,):

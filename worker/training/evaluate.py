@@ -1,5 +1,7 @@
 """Accuracy of a stage network."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,9 +11,22 @@ from worker.training.network import StageNetwork
 
 EVALUATION_BATCH = 500
 
+Check = Callable[[], None]
+"""Called between the batches of a pass; what it raises ends the pass."""
+
+
+def unwatched() -> None:
+    """The check of a pass that nobody stops."""
+
 
 @torch.no_grad()
-def accuracy(network: StageNetwork, data: Labelled, dtype: torch.dtype, picked: Tensor | None = None) -> float:
+def accuracy(
+    network: StageNetwork,
+    data: Labelled,
+    dtype: torch.dtype,
+    picked: Tensor | None = None,
+    check: Check = unwatched,
+) -> float:
     """The fraction of inputs classified rightly, in eval mode; of ``picked`` numbers (int64, CPU) alone if given."""
     device = data.labels.device
     was_training = network.training
@@ -26,6 +41,7 @@ def accuracy(network: StageNetwork, data: Labelled, dtype: torch.dtype, picked: 
         labels = torch.split(data.labels[picked.to(device)], EVALUATION_BATCH)
     with autocast(device, dtype):
         for inputs, expected in zip(batches, labels, strict=True):
+            check()
             right += (network(inputs).argmax(1) == expected).sum()
     network.train(was_training)
     return int(right) / (len(data) if picked is None else len(picked))

@@ -134,6 +134,33 @@ def test_a_damaged_copy_is_recognised(home: Path, sources: Path) -> None:
         open_dataset("small-idx", home, sources)
 
 
+@pytest.mark.parametrize(("file", "kept"), [("images.npy", 200), ("images.npy", 0), ("labels.npy", 100)])
+def test_a_copy_that_is_visibly_damaged_is_not_announced(
+    home: Path, image_folder: Callable[..., Path], caplog: pytest.LogCaptureFixture, file: str, kept: int
+) -> None:
+    info = register("flowers", image_folder("flowers", {"rose": 6, "tulip": 6}), home)
+    assert info in available(home, None)
+    (array,) = (home / "datasets" / "flowers").glob(f"*/{file}")
+    array.write_bytes(array.read_bytes()[:kept])
+
+    for _ in range(2):
+        assert {"digits"} <= {found.name for found in available(home, None)} <= CATALOGUE.keys()
+
+    (line,) = [record.getMessage() for record in caplog.records if "not announced" in record.getMessage()]
+    assert "flowers is damaged" in line
+    assert str(home / "datasets" / "flowers") in line, "what to delete"
+
+
+def test_a_copy_that_lacks_a_file_is_made_again(home: Path, sources: Path) -> None:
+    for name in ("digits", "small-idx"):
+        first = open_dataset(name, home, sources)
+        for images in (home / "datasets" / name).glob("*/images.npy"):
+            images.unlink()
+        again = open_dataset(name, home, sources)
+        assert again.info == first.info
+        assert np.array_equal(again.images, first.images), "an open copy keeps its file"
+
+
 def _digest(home: Path) -> str:
     return open_dataset("digits", home, None).info.digest
 
