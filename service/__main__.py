@@ -94,7 +94,8 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
     _spare_collections()
     config = PatientConfig(
         app,
-        # Half of the files are for connections that ask nothing; the database, artifacts and requests need theirs.
+        # Half of the files are for connections that do not ask, or not yet say who asks; the database, artifacts and
+        # requests need theirs.
         WaitingRoom(settings.head_seconds, most=_files() // 2),
         ws="none",
         lifespan="on",
@@ -103,7 +104,7 @@ def _serve(settings: Settings, listening: socket.socket) -> int:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        h11_max_incomplete_event_size=_HEADER_BYTES,
+        head_bytes=_HEADER_BYTES,
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
     )

@@ -1,14 +1,15 @@
 """token, open and audit."""
 
-import webbrowser
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from client.connection import stagetune_home
 from client.console import note, plain, say, say_json
 from client.errors import BadUsage
+from client.opening import open_link
 from client.options import Json, Server, Token, TokenFile, connect
 from client.rendering.lists import table
 from client.rendering.text import NOTHING, moment
@@ -78,7 +79,7 @@ def open_(
     with connect(server, token, token_file) as client:
         link = client.login_link()
     say(link)
-    if browser and not webbrowser.open(link):
+    if browser and not open_link(link, stagetune_home()):
         note("no browser could be started; open the link yourself")
 
 

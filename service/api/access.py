@@ -6,18 +6,20 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 
 from contract.access import AuditPage, LoginCode, LoginRequest, NewToken, TokenRequest, TokenView
-from service.api.auth import ADMIN, DONE, SESSION_COOKIE, GuardedRoute, address_of, identity_of
-from service.api.limits import Limits
+from service.api.auth import ADMIN, COUNTS_TRIES, DONE, SESSION_COOKIE, GuardedRoute, address_of, identity_of
 from service.api.problems import responses
 from service.api.services import Served
 from service.domain.access import Scope, lifetime
-from service.domain.errors import Fault, InvalidRequest, TooManyRequests, Unauthenticated
+from service.domain.errors import Fault, InvalidRequest, Unauthenticated
 from service.usecases import log_in as logins
 from service.usecases import manage_tokens
 from service.usecases.read_audit import read_audit
 from service.usecases.write_audit import begin_entry
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["access"])
+
+# Several times what a code takes: it is the one body that strangers may send.
+MAX_LOGIN_BYTES = 1024
 
 
 @router.post("/tokens", status_code=201, dependencies=[ADMIN], responses=responses("invalid-request"))
@@ -56,18 +58,20 @@ def create_login_code(request: Request, services: Served) -> LoginCode:
     return LoginCode(code=made.code, path=f"/login#code={made.code}", expires_at=made.expires_at)
 
 
-@router.post("/login", status_code=204, responses=responses("unauthenticated", "too-many-requests"))
+@router.post(
+    "/login",
+    status_code=204,
+    dependencies=[COUNTS_TRIES],
+    max_body_size=MAX_LOGIN_BYTES,
+    responses=responses("unauthenticated", "body-too-large", "too-many-requests"),
+)
 def log_in(body: LoginRequest, request: Request, response: Response, services: Served) -> None:
     """Exchange a one-time code for a session cookie."""
-    limits: Limits = request.app.state.limits
     settings, address = services.settings, address_of(request)
     hours = settings.session_hours
     try:
-        limits.check_login(address)
         secret = logins.log_in(services.store, body.code, hours)
-    except (Unauthenticated, TooManyRequests) as error:
-        if isinstance(error, Unauthenticated):
-            limits.note_login(address)
+    except Unauthenticated as error:
         request.app.state.refusals.note(services.store, None, "log_in", error.code, address)
         raise
     begin_entry(

@@ -14,7 +14,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from service.api.addresses import NamedAttempt, NamedWorker, read_names
@@ -164,19 +164,41 @@ def remember_attempt(request: Request, task: UUID, attempt: int, token: UUID | N
     known.add((task, attempt, token))
 
 
+class CountsTries:
+    """Route dependency of what strangers may send a body to: an address that failed too often is not read at all.
+
+    A try fails whatever is wrong with it: what is not even a code costs the server as much as a wrong one.
+    """
+
+    async def __call__(self) -> None:
+        """Everything is done by ``check``, before the body is read."""
+
+    def check(self, request: Request) -> None:
+        """Raises TooManyRequests."""
+        limits: Limits = request.app.state.limits
+        address = address_of(request)
+        try:
+            limits.check_login(address)
+        except TooManyRequests as error:
+            request.app.state.refusals.note(request.app.state.services.store, None, "log_in", error.code, address)
+            raise
+
+
 class GuardedRoute(StrictRoute):
-    """A route that knows who asks before it reads a body: strangers cannot make the server parse anything."""
+    """A route that knows who asks before it reads a body, or how often this stranger has failed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The handler behind the checks of this route's ``Requires`` and ``Owns`` dependencies."""
+        """The handler behind the checks of this route's ``Requires``, ``Owns`` and ``CountsTries`` dependencies."""
         handle = super().get_route_handler()
         given = [depends.dependency for depends in self.dependencies]
-        guards = [guard for guard in given if isinstance(guard, Requires | Owns)]
+        guards = [guard for guard in given if isinstance(guard, Requires | Owns | CountsTries)]
         audited = any(isinstance(guard, Requires) and guard.audited for guard in guards) and bool(
             (self.methods or set()) - _SAFE
         )
         if audited:
             handle = _audited(self.name, handle)
+        if any(isinstance(guard, CountsTries) for guard in guards):
+            handle = _counted(handle)
 
         def check(request: Request) -> None:
             try:
@@ -211,6 +233,22 @@ def _note_refusal(request: Request, action: str, error: StagetuneError) -> None:
 def _names(request: Request) -> str:
     """What the address names, as text that a database takes."""
     return printable(" ".join(map(str, request.path_params.values()))).replace("\0", "?")[:200]
+
+
+def _counted(handle: Handler) -> Handler:
+    """The handler, whose failures count against the address that asks, but for those that are the server's."""
+
+    async def counted(request: Request) -> Response:
+        try:
+            return await handle(request)
+        except DatabaseUnavailable:
+            raise
+        except (StagetuneError, RequestValidationError, HTTPException, ClientDisconnect):
+            limits: Limits = request.app.state.limits
+            limits.note_login(address_of(request))
+            raise
+
+    return counted
 
 
 def _audited(action: str, handle: Handler) -> Handler:
@@ -265,4 +303,5 @@ ADMIN = Depends(Requires(Scope.ADMIN, audited=True))
 WORKER = Depends(Requires(Scope.WORKER))
 OWN = Depends(Owns())
 OWN_IN_QUERY = Depends(Owns("query"))
+COUNTS_TRIES = Depends(CountsTries())
 WORKER_OR_READ = Depends(Requires(Scope.WORKER, Scope.READ))

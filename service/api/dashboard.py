@@ -22,7 +22,8 @@ from service.api.problems import of_error, problem
 from service.domain import access
 from service.domain.errors import Forbidden, StagetuneError, Unauthenticated
 
-# Of optuna-dashboard 0.21; a test compares them with the routes that the installed version has.
+# Of optuna-dashboard 0.21; a test compares them with the routes that the installed version has. The gate reads the
+# numbers: Starlette would while it looks for the route, and fail at one that is too long for Python.
 PATHS = (
     "/dashboard",
     "/dashboard/{rest:path}",
@@ -30,10 +31,10 @@ PATHS = (
     "/favicon.ico",
     "/api/meta",
     "/api/studies",
-    "/api/studies/{study:int}",
-    "/api/studies/{study:int}/param_importances",
-    "/api/studies/{study:int}/plot/{kind}",
-    "/csv/{study:int}",
+    "/api/studies/{study}",
+    "/api/studies/{study}/param_importances",
+    "/api/studies/{study}/plot/{kind}",
+    "/csv/{study}",
 )
 THREADS = 4
 # The dashboard draws with style attributes and compiles WebGL helpers at run time.
@@ -41,6 +42,7 @@ POLICY = PAGE_POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-eva
 POLICY = POLICY.replace("style-src 'self'", "style-src 'self' data: 'unsafe-inline'")
 POLICY = POLICY.replace("img-src 'self'", "img-src 'self' data: blob:; font-src 'self' data:")
 _LARGEST_ID = 2**31 - 1
+_NUMBER = re.compile(r"[0-9]{1,10}")
 # `after` is the only parameter that the dashboard turns into a number, without a look at what it is.
 _QUERY = re.compile(rb"(?!.*(^|&)after=(?!\d{1,9}(&|$)))[\x21-\x7e]*")
 
@@ -77,7 +79,7 @@ class Gate:
             return of_error(error)
         except StagetuneError as error:
             return of_error(error)
-        study: int | None = request.path_params.get("study")
+        study: str | None = request.path_params.get("study")
         if study is not None and not await self._exists(request, study):
             # Half of the dashboard's own handlers fail at a study that is not there.
             return problem("not-found", "there is no such study")
@@ -88,9 +90,10 @@ class Gate:
             return problem("invalid-request", "the dashboard does not understand this query")
         return None
 
-    async def _exists(self, request: Request, study: int) -> bool:
-        has_study = request.app.state.services.has_study
-        return study <= _LARGEST_ID and await run_in_threadpool(has_study, study)
+    async def _exists(self, request: Request, study: str) -> bool:
+        if not _NUMBER.fullmatch(study) or int(study) > _LARGEST_ID:
+            return False
+        return await run_in_threadpool(request.app.state.services.has_study, int(study))
 
     async def _forward(self, scope: Scope, _: Receive, send: Send) -> None:
         # Its handler of static files takes this header for granted, and no secret of ours is its business.

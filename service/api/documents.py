@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from contract.submission import MAX_BYTES as MAX_BYTES
+from service.api.faults import MOST
 from service.domain.errors import MalformedBody, UnsupportedMediaType
 
 MAX_DEPTH = 32
@@ -22,6 +23,8 @@ MAX_TEXT = 2**16
 # Of a submission. Of a report: a curve of 100,000 measurements, each of five values.
 MAX_NODES = 20_000
 MAX_REPORT_NODES = 1_000_000
+# Any media type is shorter with all its parameters, and reading one takes the square of its length.
+MAX_MEDIA_TYPE = 200
 JSON_TYPES = frozenset({"application/json", "text/json"})
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 
@@ -34,6 +37,15 @@ class Blemish:
 
     location: Location
     message: str
+
+
+class Blemishes(list[Blemish]):
+    """Those that are told, and one more if there are more: of a million nobody reads the rest."""
+
+    def note(self, location: Location, message: str) -> None:
+        """Add one unless there are enough."""
+        if len(self) <= MOST:
+            self.append(Blemish(location, message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,9 @@ def read_json(body: bytes, content_type: str) -> tuple[Any, list[Blemish]]:
 
 
 def _media_type(content_type: str) -> str | None:
-    """The type without its parameters; None for another character set than UTF-8."""
+    """The type without its parameters; None for another character set than UTF-8, and for what is too long."""
+    if len(content_type) > MAX_MEDIA_TYPE:
+        return None
     message = Message()
     message["Content-Type"] = content_type.strip()
     charset = message.get_content_charset("utf-8")
@@ -178,16 +192,16 @@ for _kind, _pattern, _first in (
 
 
 def _cleaned(document: Any) -> tuple[Any, list[Blemish]]:
-    blemishes: list[Blemish] = []
+    blemishes = Blemishes()
     return _clean(document, (), blemishes), blemishes
 
 
-def _clean(value: Any, location: Location, blemishes: list[Blemish]) -> Any:
+def _clean(value: Any, location: Location, blemishes: Blemishes) -> Any:
     """The value with null for what PostgreSQL cannot store or JSON cannot say."""
     if len(location) > MAX_DEPTH:
         raise _too_deep()
     if isinstance(value, _Twice):
-        blemishes.append(Blemish(location, f"stands twice in the same mapping{value.where}: keep one"))
+        blemishes.note(location, f"stands twice in the same mapping{value.where}: keep one")
         value = value.value
     match value:
         case dict():
@@ -203,27 +217,27 @@ def _clean(value: Any, location: Location, blemishes: list[Blemish]) -> Any:
         case bool() | None:
             return value
         case int() if abs(value) > 2**53:
-            blemishes.append(Blemish(location, "is too large a number"))
+            blemishes.note(location, "is too large a number")
         case float() if not math.isfinite(value):
-            blemishes.append(Blemish(location, f"is {value}: write a finite number, or quote it where text is meant"))
+            blemishes.note(location, f"is {value}: write a finite number, or quote it where text is meant")
         case int() | float():
             return value
         case _:
-            blemishes.append(Blemish(location, f"is of the type {type(value).__name__}: write text or a number"))
+            blemishes.note(location, f"is of the type {type(value).__name__}: write text or a number")
     return None
 
 
-def _is_sound(text: str, location: Location, blemishes: list[Blemish]) -> bool:
+def _is_sound(text: str, location: Location, blemishes: Blemishes) -> bool:
     if len(text) > MAX_TEXT:
-        blemishes.append(Blemish(location, f"has {len(text):,} characters, at most {MAX_TEXT:,} are read"))
+        blemishes.note(location, f"has {len(text):,} characters, at most {MAX_TEXT:,} are read")
         return False
     if "\x00" in text:
-        blemishes.append(Blemish(location, "must not contain NUL characters"))
+        blemishes.note(location, "must not contain NUL characters")
         return False
     try:
         text.encode()
     except UnicodeEncodeError:
-        blemishes.append(Blemish(location, "must not contain lone surrogates"))
+        blemishes.note(location, "must not contain lone surrogates")
         return False
     return True
 

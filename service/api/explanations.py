@@ -96,7 +96,7 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "upload the checkpoint first",
     ),
     "too-many-requests": Explanation(
-        "too many requests of one token, empty-handed claims of one worker, or wrong codes or tokens from one address",
+        "too many requests of one token, empty claims of one worker, or failed logins or guesses from one address",
         "wait as long as `Retry-After` says",
     ),
     "internal-error": Explanation(

@@ -22,7 +22,7 @@ PAGE_POLICY = (
 
 
 class Guard:
-    """Refuses unknown or malformed Host headers and cross-site writes; adds security headers.
+    """Refuses unknown or malformed Host headers, bodies with two lengths and cross-site writes; adds security headers.
 
     ``hosts`` are the names under which the server may be reached, without ports. ``addresses``: every IP address is
     one, too. Rebinding takes a name of the attacker's: a page from an address was served by that address.
@@ -70,6 +70,13 @@ class Guard:
         match = _HOST.fullmatch(host[0].lower()) if len(host) == 1 else None
         if match is None:
             return problem("malformed-body", "the Host header is missing or malformed", status=400)
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # Whatever stands in front may have believed the other one, and taken the rest for another request.
+            return problem(
+                "malformed-body",
+                "Transfer-Encoding and Content-Length contradict each other: send one of them",
+                headers={"Connection": "close"},
+            )
         if match["name"] not in self.hosts and not (self.addresses and _is_address(match["name"])):
             return problem(
                 "forbidden",

@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.api.documents import read_json
-from service.api.faults import path_of
+from service.api.faults import MOST, path_of
 from service.domain.errors import Fault, InvalidRequest, UnsupportedMediaType
 
 # A larger body is read in a thread, so that meanwhile others are answered.
 _LARGE = 2**16
-_MOST_FAULTS = 50
 
 
 class StrictRoute(APIRoute):
@@ -84,6 +83,8 @@ def _check_query(request: Request, known: frozenset[str]) -> None:
         elif name in seen:
             faults.append(Fault(name, "stands twice in the query: keep one"))
         seen.add(name)
+        if len(faults) > MOST:
+            break
     if faults:
         raise _invalid(faults)
 
@@ -95,4 +96,5 @@ def _check_encoding(request: Request) -> None:
 
 
 def _invalid(faults: list[Fault]) -> InvalidRequest:
-    return InvalidRequest(f"the request has {len(faults)} faults" if len(faults) > 1 else None, faults[:_MOST_FAULTS])
+    count = f"more than {MOST}" if len(faults) > MOST else len(faults)
+    return InvalidRequest(f"the request has {count} faults" if len(faults) > 1 else None, faults[:MOST])

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
+from client.opening import open_link
 from tests.browser.conftest import Enter, link, train
 from tests.service.api.conftest import Running
 from tests.service.api.helpers import submission
@@ -49,6 +51,18 @@ def test_the_link_logs_in_once_and_leaves_no_code_behind(enter: Enter, admin: ht
     second.goto(once)
     expect(second.get_by_role("alert")).to_contain_text("code")
     assert second.url == f"{server.url}/login"
+
+
+def test_the_file_for_a_browser_logs_in(
+    enter: Enter, admin: httpx.Client, server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr("webbrowser.open", given.append)
+    open_link(server.url + link(admin), tmp_path)
+    page = enter(login=False)
+    page.goto(given[0])
+    page.wait_for_url(f"{server.url}/")
+    expect(page.get_by_role("heading", name="Experiments")).to_be_visible()
 
 
 def test_a_typed_code_leads_to_the_page_that_was_asked_for(

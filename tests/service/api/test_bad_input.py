@@ -107,6 +107,7 @@ BODIES = [
     ("POST", "/v1/experiments", b"a: &a [*a]", {"Content-Type": "application/yaml"}),
     ("POST", "/v1/experiments", json.dumps(submission()).encode(), {"Content-Type": "application/json", "Idempotency-Key": ""}),
     ("POST", "/v1/experiments", json.dumps(submission()).encode(), {"Content-Type": "application/json", "Idempotency-Key": "k" * 201}),
+    ("POST", "/v1/experiments", b"--x\r\n" + b"a: b\r\n" * 10_000 + b"\r\n\r\n--x--", {"Content-Type": "multipart/form-data; boundary=x"}),
     ("POST", "/v1/tokens", b"{", {"Content-Type": "application/json"}),
     ("POST", "/v1/tokens", b"[" * 200_000, {"Content-Type": "application/json"}),
     ("POST", "/v1/tokens", b'{"name": "a", "scope": "root"}', {"Content-Type": "application/json"}),

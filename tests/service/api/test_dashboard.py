@@ -116,6 +116,23 @@ def test_of_all_its_routes_only_those_that_read_are_reached_and_only_after_a_log
     assert {method for method, _ in reached} == {"GET", "HEAD"}
 
 
+@pytest.mark.parametrize(
+    "path", ["/api/studies/{}", "/api/studies/{}/param_importances", "/api/studies/{}/plot/contour", "/csv/{}"]
+)
+def test_what_is_no_number_is_no_study(
+    anonymous: httpx.Client, page: httpx.Client, studies: list[dict[str, Any]], path: str
+) -> None:
+    study = str(studies[0]["study_id"])
+    # Python refuses to read the longest of them.
+    for number in ("9" * 4_301, "0" * 15_000, f"{study}%0a", f"+{study}", f"{study}.0", "%D9%A1", "x", "-1", "1_0"):
+        for client, status, problem in ((anonymous, 401, "unauthenticated"), (page, 404, "not-found")):
+            for method in ("GET", "HEAD"):
+                answer = client.request(method, path.format(number))
+                assert answer.status_code == status, (number[:20], answer.text)
+            assert client.get(path.format(number)).json()["type"] == f"/problems/{problem}"
+            assert client.post(path.format(number)).status_code == 405
+
+
 @pytest.mark.parametrize("rest", ["", "/param_importances", "/plot/contour"])
 def test_a_study_that_is_not_there_is_not_found(page: httpx.Client, rest: str) -> None:
     for number in (0, 999_999, 2**31):

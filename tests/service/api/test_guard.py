@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,21 @@ def raw(url: str, text: bytes) -> bytes:
     with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20) as connection:
         connection.sendall(text)
         return connection.recv(65536).split(b"\r\n", 1)[0]
+
+
+def everything(url: str, text: bytes) -> bytes:
+    """All that the server answers to bytes as they are, until it ends the connection."""
+    parts = urlsplit(url)
+    received = b""
+    # A connection that is ended before all was read may take the answer with it.
+    with (
+        contextlib.suppress(ConnectionError),
+        socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=60) as connection,
+    ):
+        connection.sendall(text)
+        while more := connection.recv(65536):
+            received += more
+    return received
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "LOCALHOST:1", "[::1]:8000", "127.0.0.1:65535"])
@@ -73,6 +89,19 @@ def test_malformed_hosts_are_refused(anonymous: httpx.Client, host: str) -> None
 def test_broken_requests_are_no_server_errors(server: Any, text: bytes) -> None:
     status = raw(server.url, text).split(b" ")[1]
     assert status.startswith(b"4")
+
+
+@pytest.mark.parametrize("method", ["GET /healthz", "POST /v1/login", "POST /nowhere"])
+@pytest.mark.parametrize("length", [b"2", b"5", b"13"])
+def test_a_body_with_two_lengths_is_refused_with_all_that_follows(server: Any, method: str, length: bytes) -> None:
+    head = f"{method} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
+    head += b"Transfer-Encoding: chunked\r\nContent-Length: " + length + b"\r\n\r\n"
+    head += b"2\r\n{}\r\n0\r\n\r\n"
+    answered = everything(server.url, head + b"GET /version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert b"/problems/malformed-body" in answered
+    assert answered.count(b"HTTP/1.1 ") == 1
+    assert httpx.get(f"{server.url}/healthz", trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize(

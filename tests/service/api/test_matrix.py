@@ -10,7 +10,7 @@ import pytest
 
 from tests.service.api.helpers import DOTS, checkpoint, fence, stored, submission, trained
 from tests.service.api.test_access import sql
-from tests.service.api.test_routes import PUBLIC, SCOPES, routes
+from tests.service.api.test_routes import MOUNTS, PUBLIC, SCOPES, mounts, routes
 from tests.service.api.test_worker import attempt, lease
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -92,6 +92,12 @@ def test_every_route_answers_those_who_may_and_no_others(
             assert (answer.status_code == 403) == (not wanted & may), name
             assert answer.status_code != 401, name
     assert tried > 50
+    for mount in mounts(server.app):
+        assert mount in MOUNTS, f"{mount} is not in the table of mounted applications"
+        # Open to everybody, and to nobody more than to look at what is there.
+        assert client.get(MOUNTS[mount]).status_code == 200
+        assert client.post(MOUNTS[mount]).status_code == 405
+        assert client.get(f"{mount}/nothing").status_code == 404
 
 
 def bodies(sha256: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
 from optuna.storages import InMemoryStorage
 from optuna_dashboard import wsgi
+from starlette.routing import Mount, WebSocketRoute
 
 from service.api import dashboard
 from service.api.auth import GuardedRoute, Requires
@@ -22,6 +23,8 @@ PUBLIC = {
     "GET /healthz", "GET /readyz", "GET /version", "GET /openapi.json", "HEAD /openapi.json",
     "GET /login", "GET /problems/{kind}", "POST /v1/login", "POST /v1/logout",
 }  # fmt: skip
+# Applications that are mounted, open to everybody, with one address below each.
+MOUNTS = {"/assets": "/assets/common.js"}
 SCOPES = {
     "POST /v1/tokens": "admin",
     "GET /v1/tokens": "admin",
@@ -79,8 +82,16 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 
 def routes(app: FastAPI) -> Iterator[tuple[str, Any]]:
     for context in iter_route_contexts(app.routes):
-        for method in sorted(getattr(context, "methods", None) or ()):
-            yield f"{method} {context.path}", context.original_route
+        if not isinstance(context.original_route, Mount):
+            # Neither mounts nor anything else that answers without naming methods stays out of the tables.
+            assert context.methods, context.original_route
+            for method in sorted(context.methods):
+                yield f"{method} {context.path}", context.original_route
+
+
+def mounts(app: FastAPI) -> set[str]:
+    found = (context.original_route for context in iter_route_contexts(app.routes))
+    return {route.path for route in found if isinstance(route, Mount)}
 
 
 def test_every_route_declares_who_may_call_it(app: FastAPI) -> None:
@@ -102,6 +113,17 @@ def test_every_route_declares_who_may_call_it(app: FastAPI) -> None:
             found[name] = "nobody asked"
     assert {name for name, scope in found.items() if scope == "nobody asked"} == PUBLIC
     assert {name: scope for name, scope in found.items() if scope != "nobody asked"} == SCOPES
+
+
+def test_every_mounted_application_is_known_by_its_name(app: FastAPI) -> None:
+    assert mounts(app) == MOUNTS.keys()
+    app.mount("/more", FastAPI())
+    assert mounts(app) == MOUNTS.keys() | {"/more"}
+    app.router.routes.pop()
+    app.router.routes.append(WebSocketRoute("/live", lambda _: None))
+    with pytest.raises(AssertionError):
+        list(routes(app))
+    app.router.routes.pop()
 
 
 def test_the_gate_lets_through_exactly_what_the_dashboard_has_to_read() -> None:

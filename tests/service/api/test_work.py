@@ -65,6 +65,7 @@ WORK: dict[str, Callable[[int], object]] = {
     "backslashes of JSON": lambda n: read_json(b'"' + b"\\\\" * n + b'"', "application/json"),
     "brackets of JSON": lambda n: read_json(b"[" * n, "application/json"),
     "a media type": lambda n: read_json(b"1", "application/json;" + "a=b;" * (n // 10)),
+    "a quote in a media type": lambda n: read_json(b"1", 'application/json;x="' + ";" * n),
     "architectures that are not there": lambda n: submitted(with_variants(n // 60)),
     "an unknown key": lambda n: submitted({"prio" * (n // 4): 1}),
 }  # fmt: skip
