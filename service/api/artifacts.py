@@ -75,8 +75,10 @@ async def upload_artifact(
     stored = await run_in_threadpool(begin)
     if stored is not None:
         # Read to its end, so that the client is not cut off while it still sends, and held to the same promise.
-        seen = hashlib.sha256()
+        seen, size = hashlib.sha256(), 0
         async for chunk in _chunks(request):
+            size += len(chunk)
+            services.artifacts.check_size(size)
             await run_in_threadpool(seen.update, chunk)
         if seen.hexdigest() != sha256:
             raise DigestMismatch("the bytes received do not have the SHA-256 in the address; send them again")

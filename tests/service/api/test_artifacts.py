@@ -64,6 +64,15 @@ def test_a_stream_without_length_is_cut_at_the_limit(worker: httpx.Client, held:
     assert answer.status_code == 413
 
 
+def test_bytes_that_are_there_already_are_held_to_the_limit_too(
+    worker: httpx.Client, server: Any, held: dict[str, str]
+) -> None:
+    sha256, data = stored(server.app, 4)
+    longer = data + bytes(server.settings.artifact_bytes)
+    answer = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=longer)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
+
+
 def test_a_pickle_is_no_checkpoint(worker: httpx.Client, held: dict[str, str]) -> None:
     import hashlib
 
