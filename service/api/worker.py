@@ -21,13 +21,15 @@ from contract.tasks import (
     WorkerRegistration,
 )
 from service.api.addresses import Attempt
-from service.api.auth import OWN, WORKER, GuardedRoute, identity_of, remember_attempt
+from service.api.auth import OWN, WORKER, GuardedRoute, identity_of, remember_attempt, still_identified
 from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
+from service.domain.errors import Unauthenticated
 from service.domain.experiment import Dataset
 from service.domain.leasing import FailureReason
 from service.storage.results import Measurement
+from service.storage.tasks import LeasedTask
 from service.usecases.collect_artifacts import discard_artifacts
 from service.usecases.depart_worker import depart_worker
 from service.usecases.lease_task import lease_task
@@ -95,10 +97,20 @@ async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease
     owner = await run_in_threadpool(check_worker, services.store, body.worker, token)
     slots = 0 if owner is None else owner.slots
     limits.check_claim(body.worker, slots)
+
+    def claim() -> LeasedTask | None:
+        return lease_task(services.store, body.worker, body.request_id, services.settings.lease_seconds)
+
+    def claim_again() -> LeasedTask | None:
+        # A token that ended meanwhile could do nothing with a task: the lease would run out and cost a strike.
+        if not still_identified(services, request):
+            raise Unauthenticated
+        return claim()
+
+    look = claim
     while True:
-        task = await run_in_threadpool(
-            lease_task, services.store, body.worker, body.request_id, services.settings.lease_seconds
-        )
+        task = await run_in_threadpool(look)
+        look = claim_again
         if task is not None:
             # One task fewer is ready, so the planner may ask ahead again.
             services.wake_planner()
