@@ -10,10 +10,7 @@ import time
 from collections import OrderedDict
 from uuid import UUID
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-
+from service.api.window import Window
 from service.domain.access import Identity, Scope
 from service.domain.errors import TooManyRequests
 from service.settings import Settings
@@ -30,7 +27,7 @@ class Limits:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._window = Window(_REMEMBERED)
         self._lock = threading.Lock()
         self._valid: OrderedDict[str, None] = OrderedDict()
         self._slots: OrderedDict[UUID, tuple[float, int]] = OrderedDict()
@@ -104,19 +101,18 @@ class Limits:
         return slots
 
     def _hit(self, kind: str, key: str, most: int) -> bool:
-        return not most or self._window.hit(RateLimitItemPerMinute(most), kind, network_of(key))
+        return not most or self._window.hit((kind, network_of(key)), most)
 
     def _spend(self, kind: str, key: str, most: int, why: str) -> None:
         if not self._hit(kind, key, most):
             self._refuse(kind, key, most, why)
 
     def _check(self, kind: str, key: str, most: int, why: str) -> None:
-        if most and not self._window.test(RateLimitItemPerMinute(most), kind, network_of(key)):
+        if most and self._window.wait((kind, network_of(key)), most):
             self._refuse(kind, key, most, why)
 
     def _refuse(self, kind: str, key: str, most: int, why: str) -> None:
-        stats = self._window.get_window_stats(RateLimitItemPerMinute(most), kind, network_of(key))
-        seconds = max(1, math.ceil(stats.reset_time - time.time()))
+        seconds = max(1, math.ceil(self._window.wait((kind, network_of(key)), most)))
         raise TooManyRequests(f"{why}: {most} a minute are taken", seconds)
 
 
