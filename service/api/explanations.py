@@ -96,7 +96,8 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "upload the checkpoint first",
     ),
     "too-many-requests": Explanation(
-        "too many requests of one token, empty-handed claims of one worker, or wrong codes or tokens from one address",
+        "too many requests or open event streams of one token, empty-handed claims of one worker, or wrong codes or "
+        "tokens from one address",
         "wait as long as `Retry-After` says",
     ),
     "internal-error": Explanation(

@@ -1,13 +1,15 @@
 """How often one may ask: counted in this process, by token, by worker and by address.
 
-Every limit is a sliding window of a minute; 0 in the settings takes it away.
+Every limit on a rate is a sliding window of a minute; 0 in the settings takes a limit away.
 """
 
 import ipaddress
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
 from service.api.window import Window
@@ -20,10 +22,12 @@ from service.usecases.own_worker import count_slots
 _REMEMBERED = 10_000
 # Slots change with workers that come and go; a count a few seconds old is as good.
 _SLOTS_SECONDS = 5.0
+# Nobody knows when one of the others is closed.
+_STREAM_SECONDS = 10
 
 
 class Limits:
-    """The server's limits on rates. Every method may raise TooManyRequests."""
+    """The server's limits on rates and streams. Every method may raise TooManyRequests."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -31,6 +35,7 @@ class Limits:
         self._lock = threading.Lock()
         self._valid: OrderedDict[str, None] = OrderedDict()
         self._slots: OrderedDict[UUID, tuple[float, int]] = OrderedDict()
+        self._streams: Counter[str] = Counter()
 
     def check_guess(self, fingerprint: str, address: str) -> None:
         """Before a secret is looked up: an address that guessed wrong too often is not answered for a while.
@@ -78,6 +83,22 @@ class Limits:
     def note_empty_claim(self, worker: UUID, slots: int) -> None:
         """A worker was told that there is nothing to do. What brings a task is limited by the tasks there are."""
         self._hit("claim", str(worker), slots * self._settings.claims_per_minute)
+
+    @contextmanager
+    def open_stream(self, identity: Identity) -> Iterator[None]:
+        """While a stream of events is open: each asks the database once a second."""
+        most = self._settings.open_streams
+        with self._lock:
+            if most and self._streams[identity.key] >= most:
+                raise TooManyRequests(f"{most} event streams are open already; close one first", _STREAM_SECONDS)
+            self._streams[identity.key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams[identity.key] -= 1
+                if not self._streams[identity.key]:
+                    del self._streams[identity.key]
 
     def check_login(self, address: str) -> None:
         """Before a one-time code is looked up."""
