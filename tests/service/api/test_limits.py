@@ -87,6 +87,8 @@ def test_claims_that_bring_nothing_are_counted_by_slot(limited: Make) -> None:
     assert [claim(busy).status_code for _ in range(10)] == [204] * 10
     assert refused(claim(busy))
     assert claim(other).status_code == 204
+    (told,) = [entry for entry in limited("admin").get("/v1/audit").json()["items"] if entry["action"] == "lease"]
+    assert (told["outcome"], told["scope"]) == ("too-many-requests", "worker")
 
 
 def test_claims_that_bring_a_task_are_not_counted(limited: Make) -> None:
