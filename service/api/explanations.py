@@ -102,7 +102,7 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
     ),
     "internal-error": Explanation(
         "our mistake",
-        "please report it with the server's log",
+        "please report it with what the server's log has of its `trace_id`",
     ),
     "database-unavailable": Explanation(
         "PostgreSQL is away",
