@@ -68,7 +68,7 @@ def say_json(value: BaseModel | Sequence[BaseModel] | object, *, line: bool = Fa
 def report_problem(message: str, code: ExitCode, told: Problem | None = None) -> None:
     """An error as a line of problem JSON (RFC 9457) on stderr: the server's own, or one named after the exit status."""
     own = {"type": f"/problems/{code.name.lower().replace('_', '-')}", "detail": message, "faults": []}
-    problem = own if told is None else told.model_dump(mode="json")
+    problem = own if told is None else told.model_dump(mode="json", exclude_none=True)
     sys.stderr.write(json.dumps(problem | {"exit_code": code}) + "\n")
 
 

@@ -50,3 +50,4 @@ class Problem(Lenient):
     status: int
     detail: str
     faults: list[Fault] = []
+    trace_id: str | None = Field(None, description="of an internal-error: it stands in the server's log, too")

@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     claims_per_minute: int = Field(60, ge=0, description="of a slot, that bring no task")
     logins_per_minute: int = Field(10, ge=0, description="of an address, with a code that is not valid")
     guesses_per_minute: int = Field(60, ge=0, description="of an address, with a token or session that is not valid")
+    open_streams: int = Field(200, ge=0, description="of events, of a token or a session at once")
     open_experiments: int = Field(100, ge=0, description="running or paused at once; 0: any number")
     audit_days: float = Field(90, gt=0, description="how long the audit trail goes back")
     audit_entries: int = Field(100_000, ge=1_000, description="and how many lines it has at most, about")

@@ -12,14 +12,15 @@ from starlette.responses import StreamingResponse
 
 from contract.tasks import StoredArtifact
 from service.api.addresses import Attempt
-from service.api.auth import OWN_IN_QUERY, WORKER, WORKER_OR_READ, GuardedRoute
+from service.api.auth import OWN_IN_QUERY, WORKER, WORKER_OR_READ, GuardedRoute, identity_of
 from service.api.problems import responses
-from service.api.services import Served
+from service.api.services import Served, Services
 from service.artifacts.place import StoredFile
 from service.artifacts.store import check_name
 from service.domain.errors import DigestMismatch, RangeNotSatisfiable
 from service.failpoints import reach
 from service.usecases.check_attempt import check_attempt
+from service.usecases.check_reader import check_reader
 from service.usecases.record_artifact import record_artifact, reuse_artifact
 from service.usecases.require_artifact import require_artifact
 
@@ -75,8 +76,10 @@ async def upload_artifact(
     stored = await run_in_threadpool(begin)
     if stored is not None:
         # Read to its end, so that the client is not cut off while it still sends, and held to the same promise.
-        seen = hashlib.sha256()
+        seen, size = hashlib.sha256(), 0
         async for chunk in _chunks(request):
+            size += len(chunk)
+            services.artifacts.check_size(size)
             await run_in_threadpool(seen.update, chunk)
         if seen.hexdigest() != sha256:
             raise DigestMismatch("the bytes received do not have the SHA-256 in the address; send them again")
@@ -106,9 +109,9 @@ async def upload_artifact(
 def download_artifact(sha256: str, request: Request, services: Served) -> Response:
     """The bytes of an artifact, as an attachment; with a `Range` of one part, that part.
 
-    They are checked before the first of them is sent.
+    They are checked before the first of them is sent. A worker gets what the tasks that it holds name.
     """
-    stored = require_artifact(services.store, services.artifacts, sha256)
+    stored = _find(request, services, sha256)
     tag, wanted = f'"{sha256}"', _part(request.headers.get("range"), stored.size)
     part = wanted if request.headers.get("if-range", tag) == tag else None
     headers = {
@@ -131,10 +134,15 @@ def download_artifact(sha256: str, request: Request, services: Served) -> Respon
     response_class=Response,
     responses=responses("not-found", "artifact-damaged", "storage-unavailable"),
 )
-def find_artifact(sha256: str, services: Served) -> Response:
+def find_artifact(sha256: str, request: Request, services: Served) -> Response:
     """Whether the server holds an artifact, and its size."""
-    stored = require_artifact(services.store, services.artifacts, sha256)
+    stored = _find(request, services, sha256)
     return Response(media_type=_MEDIA_TYPE, headers={"ETag": f'"{sha256}"', "Content-Length": str(stored.size)})
+
+
+def _find(request: Request, services: Services, sha256: str) -> StoredFile:
+    check_reader(services.store, check_name(sha256), identity_of(request))
+    return require_artifact(services.store, services.artifacts, sha256)
 
 
 def _part(text: str | None, size: int) -> range | None:

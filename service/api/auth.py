@@ -205,7 +205,7 @@ class GuardedRoute(StrictRoute):
                 for guard in guards:
                     guard.check(request)
             except (Forbidden, NotFound) as error:
-                _note_refusal(request, self.name, error)
+                note_refusal(request, identity_of(request), self.name, error)
                 raise
 
         async def guarded(request: Request) -> Response:
@@ -225,9 +225,10 @@ def identity_of(request: Request) -> Identity:
     return identity
 
 
-def _note_refusal(request: Request, action: str, error: StagetuneError) -> None:
+def note_refusal(request: Request, identity: Identity, action: str, error: StagetuneError) -> None:
+    """Tell the audit trail what somebody known was refused. It writes: not for the event loop."""
     services: Services = request.app.state.services
-    request.app.state.refusals.note(services.store, identity_of(request), action, error.code, address_of(request))
+    request.app.state.refusals.note(services.store, identity, action, error.code, address_of(request))
 
 
 def _names(request: Request) -> str:

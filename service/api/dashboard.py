@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.auth import identify_request
+from service.api.auth import identify_request, note_refusal
 from service.api.guard import PAGE_POLICY
 from service.api.problems import of_error, problem
 from service.domain import access
@@ -72,7 +72,9 @@ class Gate:
         try:
             identity = await run_in_threadpool(identify_request, request.app.state.services, request)
             if access.Scope.READ not in identity.scope.granted:
-                raise Forbidden("this needs a session or a token of scope read")
+                refused = Forbidden("this needs a session or a token of scope read")
+                await run_in_threadpool(note_refusal, request, identity, "dashboard", refused)
+                raise refused
         except Unauthenticated as error:
             if request.scope["path"].startswith("/dashboard"):
                 return RedirectResponse("/login", status_code=303)

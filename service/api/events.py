@@ -3,19 +3,21 @@
 import random
 import time
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.sse import format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from contract.experiments import Event
-from service.api.auth import READ, GuardedRoute, still_identified
+from service.api.auth import READ, GuardedRoute, identity_of, note_refusal, still_identified
+from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served, Services
-from service.domain.errors import DatabaseUnavailable, NotFound
+from service.domain.errors import DatabaseUnavailable, NotFound, TooManyRequests
 from service.usecases.follow_experiment import EventsSince, follow_experiment
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute, tags=["experiments"])
@@ -30,6 +32,12 @@ MAX_EVENT_ID = 2**63 - 1
 _EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("event", "data", "id")}}
 
 
+async def _until_the_end() -> AsyncIterator[ExitStack]:
+    """What is entered here is left when the answer has ended, however it does."""
+    with ExitStack() as stack:
+        yield stack
+
+
 @router.get(
     "/experiments/{experiment}/events",
     dependencies=[READ],
@@ -39,21 +47,33 @@ _EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in 
             "description": "A stream that ends with the experiment, or a page of it with `format=json`",
             "content": {"text/event-stream": {"itemSchema": _EVENT}},
         },
-        **responses("not-found"),
+        **responses("not-found", "too-many-requests"),
     },
 )
 async def follow_events(
     experiment: UUID,
     request: Request,
     services: Served,
+    held: Annotated[ExitStack, Depends(_until_the_end)],
     after: Annotated[int, Query(ge=0, le=MAX_EVENT_ID, description="events with a higher id only")] = 0,
     form: Annotated[Literal["sse", "json"], Query(alias="format")] = "sse",
     last_event_id: Annotated[str | None, Header(description="sent by browsers that reconnect")] = None,
 ) -> Response:
     """What happened to an experiment since an event, oldest first."""
     last = max(after, _number(last_event_id))
-    # The first look comes before the answer: an experiment that does not exist is a 404, not an empty stream.
-    first = await run_in_threadpool(follow_experiment, services.store, experiment, last, PAGE)
+    limits: Limits = request.app.state.limits
+
+    def begin() -> EventsSince:
+        if form == "sse":
+            try:
+                held.enter_context(limits.open_stream(identity_of(request)))
+            except TooManyRequests as error:
+                note_refusal(request, identity_of(request), "follow_events", error)
+                raise
+        # The first look comes before the answer: an experiment that does not exist is a 404, not an empty stream.
+        return follow_experiment(services.store, experiment, last, PAGE)
+
+    first = await run_in_threadpool(begin)
     if form == "json":
         return JSONResponse([Event.model_validate(event).model_dump(mode="json") for event in first.events])
     return StreamingResponse(

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from pydantic import StringConstraints
+from starlette.concurrency import run_in_threadpool
 
 from contract.experiments import (
     Experiment,
@@ -47,8 +48,8 @@ IdempotencyKey = Annotated[
 
 
 async def _submitted(request: Request) -> Reading:
-    """The body as a submission; read here, because it may be YAML."""
-    return read_submission(await request.body(), request.headers.get("content-type", ""))
+    """The body as a submission; read here, because it may be YAML: a second of work a megabyte, so in a thread."""
+    return await run_in_threadpool(read_submission, await request.body(), request.headers.get("content-type", ""))
 
 
 Submitted = Annotated[Reading, Depends(_submitted)]

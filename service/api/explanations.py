@@ -96,12 +96,13 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "upload the checkpoint first",
     ),
     "too-many-requests": Explanation(
-        "too many requests of one token, empty claims of one worker, or failed logins or guesses from one address",
+        "too many requests or open event streams of one token, empty claims of one worker, or failed logins or guesses "
+        "from one address",
         "wait as long as `Retry-After` says",
     ),
     "internal-error": Explanation(
         "our mistake",
-        "please report it with the server's log",
+        "please report it with what the server's log has of its `trace_id`",
     ),
     "database-unavailable": Explanation(
         "PostgreSQL is away",

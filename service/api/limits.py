@@ -1,19 +1,18 @@
 """How often one may ask: counted in this process, by token, by worker and by address.
 
-Every limit is a sliding window of a minute; 0 in the settings takes it away.
+Every limit on a rate is a sliding window of a minute; 0 in the settings takes a limit away.
 """
 
 import ipaddress
 import math
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from uuid import UUID
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
-
+from service.api.window import Window
 from service.domain.access import Identity, Scope
 from service.domain.errors import TooManyRequests
 from service.settings import Settings
@@ -23,17 +22,20 @@ from service.usecases.own_worker import count_slots
 _REMEMBERED = 10_000
 # Slots change with workers that come and go; a count a few seconds old is as good.
 _SLOTS_SECONDS = 5.0
+# Nobody knows when one of the others is closed.
+_STREAM_SECONDS = 10
 
 
 class Limits:
-    """The server's limits on rates. Every method may raise TooManyRequests."""
+    """The server's limits on rates and streams. Every method may raise TooManyRequests."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._window = MovingWindowRateLimiter(MemoryStorage())
+        self._window = Window(_REMEMBERED)
         self._lock = threading.Lock()
         self._valid: OrderedDict[str, None] = OrderedDict()
         self._slots: OrderedDict[UUID, tuple[float, int]] = OrderedDict()
+        self._streams: Counter[str] = Counter()
 
     def check_guess(self, fingerprint: str, address: str) -> None:
         """Before a secret is looked up: an address that guessed wrong too often is not answered for a while.
@@ -82,6 +84,22 @@ class Limits:
         """A worker was told that there is nothing to do. What brings a task is limited by the tasks there are."""
         self._hit("claim", str(worker), slots * self._settings.claims_per_minute)
 
+    @contextmanager
+    def open_stream(self, identity: Identity) -> Iterator[None]:
+        """While a stream of events is open: each asks the database once a second."""
+        most = self._settings.open_streams
+        with self._lock:
+            if most and self._streams[identity.key] >= most:
+                raise TooManyRequests(f"{most} event streams are open already; close one first", _STREAM_SECONDS)
+            self._streams[identity.key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._streams[identity.key] -= 1
+                if not self._streams[identity.key]:
+                    del self._streams[identity.key]
+
     def check_login(self, address: str) -> None:
         """Before a one-time code is looked up."""
         self._check("login", address, self._settings.logins_per_minute, "too many codes that were not valid")
@@ -104,19 +122,18 @@ class Limits:
         return slots
 
     def _hit(self, kind: str, key: str, most: int) -> bool:
-        return not most or self._window.hit(RateLimitItemPerMinute(most), kind, network_of(key))
+        return not most or self._window.hit((kind, network_of(key)), most)
 
     def _spend(self, kind: str, key: str, most: int, why: str) -> None:
         if not self._hit(kind, key, most):
             self._refuse(kind, key, most, why)
 
     def _check(self, kind: str, key: str, most: int, why: str) -> None:
-        if most and not self._window.test(RateLimitItemPerMinute(most), kind, network_of(key)):
+        if most and self._window.wait((kind, network_of(key)), most):
             self._refuse(kind, key, most, why)
 
     def _refuse(self, kind: str, key: str, most: int, why: str) -> None:
-        stats = self._window.get_window_stats(RateLimitItemPerMinute(most), kind, network_of(key))
-        seconds = max(1, math.ceil(stats.reset_time - time.time()))
+        seconds = max(1, math.ceil(self._window.wait((kind, network_of(key)), most)))
         raise TooManyRequests(f"{why}: {most} a minute are taken", seconds)
 
 

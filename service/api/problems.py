@@ -1,6 +1,7 @@
 """Every error answer is problem+json (RFC 9457); which status a problem type has stands here and nowhere else."""
 
 import logging
+import secrets
 import time
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
@@ -92,16 +93,24 @@ def problem(
     faults: Iterable[Fault] = (),
     status: int | None = None,
     headers: Mapping[str, str] | None = None,
+    trace_id: str | None = None,
 ) -> JSONResponse:
     """An error answer; ``status`` only where HTTP itself demands another one than the table."""
     status = status or STATUS[code]
-    body = Problem(type=f"/problems/{code}", title=TITLES[code], status=status, detail=detail, faults=list(faults))
+    body = Problem(
+        type=f"/problems/{code}",
+        title=TITLES[code],
+        status=status,
+        detail=detail,
+        faults=list(faults),
+        trace_id=trace_id,
+    )
     extra = dict(headers or {})
     if code == "unauthenticated":
         extra.setdefault("WWW-Authenticate", "Bearer")
     if code in ("database-unavailable", "storage-unavailable", "too-many-requests"):
         extra.setdefault("Retry-After", str(RETRY_SECONDS))
-    return JSONResponse(body.model_dump(), status_code=status, headers=extra, media_type=MEDIA_TYPE)
+    return JSONResponse(body.model_dump(exclude_none=True), status_code=status, headers=extra, media_type=MEDIA_TYPE)
 
 
 def responses(*codes: ProblemType) -> dict[int | str, dict[str, Any]]:
@@ -130,8 +139,9 @@ def _gone(_: Request, _error: Exception) -> JSONResponse:
 def of_error(error: StagetuneError) -> JSONResponse:
     """The problem of a domain error; a code without a status would be a mistake of ours, not of the client."""
     if error.code not in STATUS:
-        log.error("no status for problem type %s", error.code)
-        return problem("internal-error", "the server met an error it has no name for")
+        trace_id = _new_trace_id()
+        log.error("no status for problem type %s: %s (trace_id %s)", error.code, error.message, trace_id)
+        return _of_ours(trace_id)
     faults = [Fault(path=printable(fault.path), message=printable(fault.message)) for fault in error.faults]
     if error.confidential:
         _log_cause(error)
@@ -195,6 +205,18 @@ def _methods_at(request: Request) -> set[str]:
     return methods
 
 
-def _internal_error(_: Request, __: Exception) -> JSONResponse:
-    # Starlette raises the error again after this answer, so that the server logs it with its traceback.
-    return problem("internal-error", "the server failed at this request; its log has the reason")
+def _internal_error(_: Request, error: Exception) -> JSONResponse:
+    trace_id = _new_trace_id()
+    # Starlette raises the error again after this answer; the server logs its traceback, and this at the end of it.
+    error.add_note(f"trace_id {trace_id}")
+    return _of_ours(trace_id)
+
+
+def _of_ours(trace_id: str) -> JSONResponse:
+    """The answer to a mistake of ours, with the id that leads to its reason."""
+    detail = f"the server failed at this request; its log has the reason, with the trace_id {trace_id}"
+    return problem("internal-error", detail, trace_id=trace_id)
+
+
+def _new_trace_id() -> str:
+    return secrets.token_hex(8)

@@ -21,13 +21,24 @@ from contract.tasks import (
     WorkerRegistration,
 )
 from service.api.addresses import Attempt
-from service.api.auth import OWN, WORKER, GuardedRoute, identity_of, remember_attempt
+from service.api.auth import (
+    OWN,
+    WORKER,
+    GuardedRoute,
+    identity_of,
+    note_refusal,
+    remember_attempt,
+    still_identified,
+)
 from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
+from service.domain.errors import NotFound, TooManyRequests, Unauthenticated
 from service.domain.experiment import Dataset
 from service.domain.leasing import FailureReason
 from service.storage.results import Measurement
+from service.storage.tasks import LeasedTask
+from service.storage.workers import Owner
 from service.usecases.collect_artifacts import discard_artifacts
 from service.usecases.depart_worker import depart_worker
 from service.usecases.lease_task import lease_task
@@ -92,13 +103,31 @@ async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease
     limits: Limits = request.app.state.limits
     deadline = time.monotonic() + body.wait_seconds
     token = identity_of(request).token
-    owner = await run_in_threadpool(check_worker, services.store, body.worker, token)
-    slots = 0 if owner is None else owner.slots
-    limits.check_claim(body.worker, slots)
+
+    def admit() -> Owner | None:
+        try:
+            owner = check_worker(services.store, body.worker, token)
+            limits.check_claim(body.worker, _slots(owner))
+        except (NotFound, TooManyRequests) as error:
+            note_refusal(request, identity_of(request), "lease", error)
+            raise
+        return owner
+
+    owner = await run_in_threadpool(admit)
+
+    def claim() -> LeasedTask | None:
+        return lease_task(services.store, body.worker, body.request_id, services.settings.lease_seconds)
+
+    def claim_again() -> LeasedTask | None:
+        # A token that ended meanwhile could do nothing with a task: the lease would run out and cost a strike.
+        if not still_identified(services, request):
+            raise Unauthenticated
+        return claim()
+
+    look = claim
     while True:
-        task = await run_in_threadpool(
-            lease_task, services.store, body.worker, body.request_id, services.settings.lease_seconds
-        )
+        task = await run_in_threadpool(look)
+        look = claim_again
         if task is not None:
             # One task fewer is ready, so the planner may ask ahead again.
             services.wake_planner()
@@ -107,7 +136,7 @@ async def lease(body: LeaseRequest, request: Request, services: Served) -> Lease
             return Lease.model_validate(task)
         left = deadline - time.monotonic()
         if left <= 0 or services.bell.closed or await request.is_disconnected():
-            limits.note_empty_claim(body.worker, slots)
+            limits.note_empty_claim(body.worker, _slots(owner))
             return Response(status_code=204)
         await services.bell.wait(min(left, LOOK_SECONDS * random.uniform(0.75, 1.25)))  # noqa: S311 - not in step
 
@@ -171,3 +200,7 @@ def release(task: UUID, attempt: Attempt, services: Served) -> None:
     """Hand a task back in good order: no strike, and others get it at once."""
     release_task(services.store, task, attempt)
     services.bell.ring()
+
+
+def _slots(owner: Owner | None) -> int:
+    return 0 if owner is None else owner.slots

@@ -35,8 +35,7 @@ class Upload:
     def write(self, chunk: bytes) -> None:
         """Append. Raises body-too-large or storage-full."""
         self._size += len(chunk)
-        if self._size > self._store.limit:
-            raise BodyTooLarge(f"artifacts may have up to {self._store.limit} bytes")
+        self._store.check_size(self._size)
         self._store.check_room(len(chunk))
         self._hash.update(chunk)
         with storage_errors():
@@ -154,6 +153,11 @@ class ArtifactStore:
         except StorageFull as error:
             return error.message
         return self.place.trouble()
+
+    def check_size(self, size: int) -> None:
+        """Raises BodyTooLarge for more bytes than an artifact may have."""
+        if size > self.limit:
+            raise BodyTooLarge(f"artifacts may have up to {self.limit} bytes")
 
     def check_room(self, size: int) -> None:
         """Raises StorageFull if so many bytes more would take what uploads leave free."""

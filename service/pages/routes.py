@@ -12,13 +12,13 @@ from markupsafe import Markup
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from service.api.auth import identify_request
+from service.api.auth import identify_request, note_refusal
 from service.api.explanations import EXPLANATIONS
 from service.api.guard import PAGE_POLICY
 from service.api.problems import STATUS, TITLES
 from service.api.services import Served
 from service.domain.access import Scope
-from service.domain.errors import NotFound, Unauthenticated
+from service.domain.errors import Forbidden, NotFound, Unauthenticated
 from service.usecases.look_up import get_experiment
 
 FOLDER = Path(__file__).parent
@@ -49,6 +49,7 @@ def visitor(request: Request, services: Served) -> None:
     except Unauthenticated:
         raise LoginNeeded from None
     if Scope.READ not in identity.scope.granted:
+        note_refusal(request, identity, "page", Forbidden())
         raise LoginNeeded
 
 

@@ -9,6 +9,7 @@ its bytes, whatever happens at the same time.
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from service.storage.engine import Transaction
 
@@ -90,6 +91,34 @@ def is_stored(tx: Transaction, sha256: str) -> bool:
         "SELECT EXISTS (SELECT FROM artifact WHERE sha256 = :sha256 AND stored)", {"sha256": sha256}
     ).scalar_one()
     return found
+
+
+def is_named_for(tx: Transaction, sha256: str, token: UUID) -> bool:
+    """Whether the artifact stands in the work, or is the snapshot, of an attempt of the token that may still write.
+
+    Looked through are the tasks that are leased or have just been lost, by their indexes, however many have ended.
+    """
+    named: bool = tx.execute(
+        """
+        WITH held AS (
+            SELECT id, work, worker_id FROM task WHERE state = 'leased'
+            UNION ALL
+            SELECT t.id, t.work, a.worker_id FROM task t JOIN attempt a ON a.task_id = t.id AND a.n = t.attempt
+            WHERE t.state = 'ready' AND a.outcome = 'lost'
+        )
+        SELECT EXISTS (
+            SELECT FROM held h JOIN worker w ON w.id = h.worker_id
+            -- A worker from before tokens were noted is anybody's for now.
+            WHERE (w.token_id = :token OR w.token_id IS NULL) AND (
+                h.work ->> 'checkpoint' = :sha256
+                OR h.work -> 'prefix' @> jsonb_build_array(jsonb_build_object('checkpoint', CAST(:sha256 AS text)))
+                OR EXISTS (SELECT FROM snapshot s WHERE s.task_id = h.id AND s.sha256 = :sha256)
+            )
+        )
+        """,
+        {"sha256": sha256, "token": token},
+    ).scalar_one()
+    return named
 
 
 def known(tx: Transaction, names: Collection[str]) -> set[str]:

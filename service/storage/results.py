@@ -15,6 +15,8 @@ from service.domain.states import TaskKind
 from service.storage.engine import Transaction
 from service.storage.tables import report, result
 
+# Measurements that are kept of an attempt; a curve has no more, and whoever sends more would fill the database.
+MOST = 100_000
 # What the attempts ``a`` took. No sum of what stands there, whoever sent it, may overflow: that is an error.
 SPENT = "coalesce(sum(least(a.seconds, 1e9)), 0)"
 # What search ``s`` has cost so far: all attempts at its range test and its trials that have ended.
@@ -87,11 +89,20 @@ def add(tx: Transaction, task: UUID, attempt: int, digest: str, payload: Mapping
 
 
 def measure(tx: Transaction, task: UUID, attempt: int, measurements: Sequence[Measurement]) -> None:
-    """Store intermediate measurements of an attempt."""
+    """Store intermediate measurements of an attempt, whose task is locked: of its first ``MOST`` steps to come."""
     if not measurements:
         return
     # A step may stand there twice; one statement must not touch a row twice.
     last = {item.step: item for item in measurements}
+    of_it, named = "FROM report WHERE task_id = :task AND attempt = :attempt", {"task": task, "attempt": attempt}
+    room = MOST - tx.execute(f"SELECT count(*) {of_it}", named).scalar_one()
+    if room < len(last):
+        known = tx.execute(f"SELECT step {of_it} AND step = ANY(:steps)", named | {"steps": list(last)})
+        there = set(known.scalars())
+        new = [step for step in last if step not in there][:room]
+        last = {step: last[step] for step in [*there, *new]}
+        if not last:
+            return
     statement = upsert(report)
     tx.execute(
         statement.on_conflict_do_update(

@@ -12,7 +12,7 @@ def test_a_checkpoint_goes_in_and_comes_out_as_it_was(
     worker: httpx.Client, admin: httpx.Client, held: dict[str, str]
 ) -> None:
     sha256, data = checkpoint(1)
-    assert worker.head(f"/v1/artifacts/{sha256}").status_code == 404
+    assert admin.head(f"/v1/artifacts/{sha256}").status_code == 404
     first = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
     again = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
     assert (first.status_code, again.status_code) == (201, 200)
@@ -22,21 +22,21 @@ def test_a_checkpoint_goes_in_and_comes_out_as_it_was(
     assert got.headers["Content-Type"] == "application/octet-stream"
     assert got.headers["Content-Disposition"].startswith("attachment")
     assert got.headers["ETag"] == f'"{sha256}"'
-    head = worker.head(f"/v1/artifacts/{sha256}")
+    head = admin.head(f"/v1/artifacts/{sha256}")
     assert head.status_code == 200
     assert head.headers["Content-Length"] == str(len(data))
 
 
-def test_a_part_of_a_checkpoint_can_be_asked_for(server: Any, worker: httpx.Client) -> None:
+def test_a_part_of_a_checkpoint_can_be_asked_for(server: Any, admin: httpx.Client) -> None:
     sha256, data = stored(server.app, 2)
     parts = {"4-9": data[4:10], "4-": data[4:], "-5": data[-5:], "4-999999": data[4:], f"-{len(data) + 1}": data}
     for wanted, expected in parts.items():
         for condition in ({}, {"If-Range": f'"{sha256}"'}):
-            part = worker.get(f"/v1/artifacts/{sha256}", headers={"Range": f"bytes={wanted}"} | condition)
+            part = admin.get(f"/v1/artifacts/{sha256}", headers={"Range": f"bytes={wanted}"} | condition)
             assert (part.status_code, part.content) == (206, expected)
             first = len(data) - len(expected) if expected != data[4:10] else 4
             assert part.headers["Content-Range"] == f"bytes {first}-{first + len(expected) - 1}/{len(data)}"
-    changed = worker.get(f"/v1/artifacts/{sha256}", headers={"Range": "bytes=4-9", "If-Range": '"another"'})
+    changed = admin.get(f"/v1/artifacts/{sha256}", headers={"Range": "bytes=4-9", "If-Range": '"another"'})
     assert (changed.status_code, changed.content) == (200, data)
 
 
@@ -62,6 +62,15 @@ def test_a_stream_without_length_is_cut_at_the_limit(worker: httpx.Client, held:
     except httpx.TransportError:
         return  # the server closed the connection while we still sent
     assert answer.status_code == 413
+
+
+def test_bytes_that_are_there_already_are_held_to_the_limit_too(
+    worker: httpx.Client, server: Any, held: dict[str, str]
+) -> None:
+    sha256, data = stored(server.app, 4)
+    longer = data + bytes(server.settings.artifact_bytes)
+    answer = worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=longer)
+    assert (answer.status_code, answer.json()["type"]) == (413, "/problems/body-too-large")
 
 
 def test_a_pickle_is_no_checkpoint(worker: httpx.Client, held: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from service.settings import Settings
 from service.storage import Storage
 from service.usecases.read_audit import read_audit
 from service.usecases.write_audit import SWEEP_EVERY, UNKNOWN, begin_entry
+from tests.service.api.conftest import ClientOf
 from tests.service.api.helpers import submission
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
@@ -91,6 +92,30 @@ def test_a_flood_of_wrong_secrets_is_a_few_lines(
     (curious,) = [e for e in entries if e["action"] == "list_tokens" and e["outcome"] == "forbidden"]
     assert curious["actor"].startswith("first worker token (")
     assert curious["count"] == 16
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "action"),
+    [("/dashboard", 403, "dashboard"), ("/api/studies", 403, "dashboard"), ("/", 303, "page")],
+)
+def test_a_token_that_may_not_look_is_written_down(
+    admin: httpx.Client, client_of: ClientOf, path: str, status: int, action: str
+) -> None:
+    before = trail(admin)[0]["id"]
+    assert client_of("worker").get(path).status_code == status
+    (told,) = [entry for entry in trail(admin) if entry["id"] > before and entry["action"] == action]
+    assert (told["outcome"], told["scope"], told["count"]) == ("forbidden", "worker", 1)
+    assert told["actor"].startswith("a worker (")
+
+
+def test_a_claim_for_a_worker_of_another_token_is_written_down(
+    admin: httpx.Client, client_of: ClientOf, registered: str
+) -> None:
+    before = trail(admin)[0]["id"]
+    body = {"worker": registered, "request_id": str(uuid4())}
+    assert client_of("worker").post("/v1/worker/leases", json=body).status_code == 404
+    (told,) = [entry for entry in trail(admin) if entry["id"] > before and entry["action"] == "lease"]
+    assert (told["outcome"], told["scope"]) == ("not-found", "worker")
 
 
 def test_pages_go_from_one_to_the_next_while_lines_are_added(admin: httpx.Client) -> None:

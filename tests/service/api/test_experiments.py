@@ -1,8 +1,11 @@
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+from service.api.submissions import Reading, read_submission
 from service.domain.states import ExperimentState
 from tests.service.api.helpers import submission
 
@@ -44,6 +47,27 @@ def test_yaml_and_json_plan_the_same(admin: httpx.Client) -> None:
         admin.post("/v1/plans", content=text, headers=headers).json()
         == admin.post("/v1/plans", json=submission()).json()
     )
+
+
+def test_others_are_answered_while_a_submission_is_read(
+    admin: httpx.Client, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slowly(body: bytes, content_type: str) -> Reading:
+        reading.set()
+        assert go_on.wait(60)
+        return read_submission(body, content_type)
+
+    monkeypatch.setattr("service.api.experiments.read_submission", slowly)
+    with ThreadPoolExecutor() as pool:
+        planned = pool.submit(admin.post, "/v1/plans", json=submission())
+        try:
+            assert reading.wait(20)
+            assert anonymous.get("/healthz", timeout=20).status_code == 200
+        finally:
+            go_on.set()
+        assert planned.result().status_code == 200
 
 
 def test_a_submission_is_kept_as_it_was_sent(admin: httpx.Client) -> None:

@@ -1,6 +1,7 @@
 """How often one may ask: of real servers with low limits."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +87,8 @@ def test_claims_that_bring_nothing_are_counted_by_slot(limited: Make) -> None:
     assert [claim(busy).status_code for _ in range(10)] == [204] * 10
     assert refused(claim(busy))
     assert claim(other).status_code == 204
+    (told,) = [entry for entry in limited("admin").get("/v1/audit").json()["items"] if entry["action"] == "lease"]
+    assert (told["outcome"], told["scope"]) == ("too-many-requests", "worker")
 
 
 def test_claims_that_bring_a_task_are_not_counted(limited: Make) -> None:
@@ -153,6 +156,43 @@ def test_so_many_experiments_are_open_at_once(limited: Make) -> None:
     assert third.status_code == 201
     # The same submission again starts nothing, so nothing stands in its way.
     assert admin.post("/v1/experiments", json=submission(name="c"), headers=key).json()["id"] == third.json()["id"]
+
+
+def test_so_many_event_streams_of_one_token_are_open_at_once(limited: Make) -> None:
+    admin = limited("admin", open_streams=2)
+    announce(limited("worker"), 1)
+    path = f"/v1/experiments/{admin.post('/v1/experiments', json=submission()).json()['id']}/events"
+    reader = limited(admin.post("/v1/tokens", json={"name": "r", "scope": "read"}).json()["token"])
+
+    def one_more() -> bool:
+        with reader.stream("GET", path) as answer:
+            if answer.status_code == 200:
+                return True
+            answer.read()
+            assert refused(answer)
+            return False
+
+    with reader.stream("GET", path) as first:
+        assert first.status_code == 200
+        with reader.stream("GET", path) as second:
+            assert second.status_code == 200
+            assert not one_more()
+            # Others have streams of their own, and whoever rather asks again does so.
+            with admin.stream("GET", path) as other:
+                assert other.status_code == 200
+            assert reader.get(path, params={"format": "json"}).status_code == 200
+        deadline = time.monotonic() + 60
+        while not one_more():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    (told,) = [entry for entry in admin.get("/v1/audit").json()["items"] if entry["action"] == "follow_events"]
+    assert (told["outcome"], told["scope"]) == ("too-many-requests", "read")
+
+
+def test_a_stream_of_nothing_does_not_count(limited: Make) -> None:
+    admin = limited("admin", open_streams=1)
+    answers = [admin.get(f"/v1/experiments/{uuid4()}/events") for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [404] * 3
 
 
 def test_of_an_ipv6_address_its_network_counts() -> None:

@@ -1,5 +1,6 @@
 """Every route against everybody: what a token's scope does not include is refused, and nothing else is."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.service.api.conftest import ClientOf
 from tests.service.api.helpers import DOTS, checkpoint, fence, stored, submission, trained
 from tests.service.api.test_access import sql
 from tests.service.api.test_routes import MOUNTS, PUBLIC, SCOPES, mounts, routes
@@ -241,8 +243,47 @@ def test_who_claims_through_a_worker_from_before_is_not_remembered_as_the_owner(
     admin.post(f"/v1/experiments/{made['id']}/cancel")
 
 
-def test_a_worker_reads_artifacts_and_nothing_else_of_experiments(server: Any, worker: httpx.Client) -> None:
-    sha256, data = stored(server.app, 7)
-    assert worker.get(f"/v1/artifacts/{sha256}").content == data
+def test_a_worker_reads_what_its_tasks_name_and_nothing_else(
+    server: Any,
+    admin: httpx.Client,
+    worker: httpx.Client,
+    held: dict[str, str],
+    client_of: ClientOf,
+    module_database: str,
+) -> None:
+    named = {part: stored(server.app, number) for number, part in enumerate(("prefix", "checkpoint", "snapshot"), 70)}
+    digests = {part: sha256 for part, (sha256, _) in named.items()}
+    more = json.dumps({"prefix": [{"checkpoint": digests["prefix"]}], "checkpoint": digests["checkpoint"]})
+    sql(module_database, f"UPDATE task SET work = work || '{more}' WHERE id = '{held['task']}'")
+    snapshot = {"sha256": digests["snapshot"], "fraction": 0.5}
+    assert worker.put(filled(f"{ATTEMPT}/snapshot", **held), json=snapshot).status_code == 204
+    other, (unnamed, _) = client_of("worker"), stored(server.app, 73)
+
+    def readable() -> list[bool]:
+        return [worker.get(f"/v1/artifacts/{sha256}").status_code == 200 for sha256 in digests.values()]
+
+    assert readable() == [True] * 3
+    for sha256, data in named.values():
+        assert worker.get(f"/v1/artifacts/{sha256}").content == data
+        assert worker.head(f"/v1/artifacts/{sha256}").status_code == 200
+        # As if it were not there.
+        refused, missing = other.get(f"/v1/artifacts/{sha256}"), other.get(f"/v1/artifacts/{'e' * 64}")
+        assert (refused.status_code, refused.json()) == (404, missing.json())
+        assert other.head(f"/v1/artifacts/{sha256}").status_code == 404
+    assert worker.get(f"/v1/artifacts/{unnamed}").status_code == 404
+    assert (
+        admin.get(f"/v1/artifacts/{unnamed}").status_code
+        == client_of("read").get(f"/v1/artifacts/{unnamed}").status_code
+        == 200
+    )
+    # A lease that ran out is the worker's still; one that it gave back is not.
+    sql(module_database, f"UPDATE task SET lease_expires_at = now() - interval '1 s' WHERE id = '{held['task']}'")
+    assert readable() == [True] * 3
+    assert worker.post(filled(f"{ATTEMPT}/heartbeat", **held), json={}).status_code == 200
+    assert worker.post(filled(f"{ATTEMPT}/release", **held)).status_code == 204
+    assert readable() == [False] * 3
+
+
+def test_a_worker_sees_nothing_of_experiments(worker: httpx.Client) -> None:
     for path in ("/v1/experiments", "/v1/workers", "/v1/datasets", "/v1/audit", "/api/studies"):
         assert worker.get(path).status_code == 403

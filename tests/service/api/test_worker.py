@@ -1,3 +1,4 @@
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -6,7 +7,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from service.usecases.lease_task import lease_task
 from tests.service.api.helpers import DOTS, checkpoint, evaluated, fence, submission, trained
+
+REGISTRATION = {"name": "w1", "device": "cpu", "slots": 4, "datasets": [DOTS]}
 
 
 def lease(worker: httpx.Client, name: str, wait: float = 20, request: str | None = None) -> httpx.Response:
@@ -146,6 +150,30 @@ def test_a_waiting_worker_gets_work_as_soon_as_it_is_submitted(
         waiting = pool.submit(lease, worker, registered, 25)
         admin.post("/v1/experiments", json=submission(reuse=False))
         assert waiting.result().status_code == 200
+
+
+def test_a_worker_whose_token_ends_while_it_waits_gets_no_task(
+    admin: httpx.Client, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = admin.post("/v1/tokens", json={"name": "ends", "scope": "worker"}).json()
+    client, name, looked = connect(made["token"]), str(uuid4()), threading.Event()
+    assert client.put(f"/v1/worker/workers/{name}", json=REGISTRATION).status_code == 200
+
+    def watched(*arguments: Any) -> Any:
+        found = lease_task(*arguments)
+        looked.set()
+        return found
+
+    monkeypatch.setattr("service.api.worker.lease_task", watched)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(lease, client, name, 25)
+        assert looked.wait(20)
+        assert admin.delete(f"/v1/tokens/{made['id']}").status_code == 204
+        admin.post("/v1/experiments", json=submission(reuse=False))
+        answer = waiting.result()
+    assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthenticated")
+    (seen,) = [item for item in admin.get("/v1/workers").json() if item["id"] == name]
+    assert seen["leases"] == 0
 
 
 def test_many_waiting_workers_hold_neither_threads_nor_connections(

@@ -4,6 +4,7 @@ from service.domain.pruning import MeasuredTrial, PruningBrief
 from service.domain.states import Pruner, TrialState
 from service.storage.results import Measurement
 from service.storage.tasks import LeasedTask
+from service.usecases import look_up
 from service.usecases.reap_leases import reap_leases
 from service.usecases.renew_lease import Command, renew_lease
 from tests.service.lab import LEASE, STRIKES, Lab
@@ -55,6 +56,19 @@ def test_it_sees_what_every_attempt_measured_and_the_last_of_each_step(lab: Lab)
     assert (again.task, again.attempt) == (lease.task, 2)
     beat(lab, judge, again, (10, 0.8))
     assert set(judge.seen[-1][1].reports) == {(5, 0.6), (10, 0.8)}
+
+
+def test_steps_that_come_late_stand_where_they_belong(lab: Lab) -> None:
+    experiment = lab.submit(search={"pruner": "median"})
+    worker, judge = lab.worker(), Judge()
+    lab.plan()
+    lease = lab.take(worker)
+    assert beat(lab, judge, lease, (10, 0.7), (30, 0.6)) is Command.CONTINUE
+    # It went back: judged is what the training got to, not what was told last.
+    assert beat(lab, judge, lease, (20, 0.1), (5, 0.2)) is Command.CONTINUE
+    assert judge.seen[-1][1].reports == ((5, 0.2), (10, 0.7), (20, 0.1), (30, 0.6))
+    (search,) = look_up.get_experiment(lab.store, experiment, LEASE).stage_searches
+    assert [value for _, value in look_up.list_trials(lab.store, search.id)[0].reports] == [0.2, 0.7, 0.1, 0.6]
 
 
 def test_without_a_pruner_nobody_is_asked(lab: Lab) -> None:
