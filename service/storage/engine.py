@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.domain.errors import DatabaseUnavailable
+from service.postgres import silence
 from service.storage.liveness import ping_idle
 
 SCHEMA = "stagetune"
@@ -26,9 +27,9 @@ SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    **silence.THEIRS,
 }
-# A peer that vanished without a word is noticed within half a minute rather than hours.
-CONNECTION = {"application_name": "stagetune", "connect_timeout": 5, "keepalives_idle": 15, "tcp_user_timeout": 30_000}
+CONNECTION = {"application_name": "stagetune", "connect_timeout": 5, **silence.OURS}
 APPEND_EVENTS = text(
     "INSERT INTO event (experiment_id, kind, data)"
     " SELECT * FROM unnest(CAST(:experiments AS uuid[]), CAST(:kinds AS text[]), CAST(:data AS jsonb[]))"
