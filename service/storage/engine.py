@@ -9,8 +9,9 @@ from json import dumps
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, TextClause, create_engine, text
-from sqlalchemy.engine import URL, make_url
+from psycopg2.errors import ReadOnlySqlTransaction
+from sqlalchemy import Connection, CursorResult, Engine, Executable, TextClause, create_engine, event, text
+from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -94,6 +95,7 @@ class Storage:
             connect_args={**CONNECTION, "options": options},
         )
         ping_idle(engine)
+        event.listen(engine, "handle_error", _give_up_read_only)
         return cls(engine)
 
     @contextmanager
@@ -101,9 +103,10 @@ class Storage:
         """Commit at the end of the block, roll back on any exception.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL cannot be reached, or a statement ran into one of its time limits.
+            DatabaseUnavailable: PostgreSQL cannot be reached or takes no writes, or a statement ran into one of its
+                time limits.
         """
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             _isolate(connection, "DEFAULT", readonly="DEFAULT")
             transaction = Transaction(connection)
             yield transaction
@@ -113,7 +116,7 @@ class Storage:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A read-only transaction in which all statements see the same rows."""
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             _isolate(connection, "REPEATABLE READ", readonly=True)
             yield Transaction(connection)
 
@@ -123,7 +126,7 @@ class Storage:
 
         The lock belongs to a connection of its own without an open transaction, so that slow work may happen under it.
         """
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             _isolate(connection, "DEFAULT", readonly="DEFAULT")
             key = {"name": f"{SCHEMA}:{name}"}
             held = bool(
@@ -160,6 +163,16 @@ def _isolate(connection: Connection, level: str, *, readonly: bool | str) -> Non
         driver.set_session(isolation_level=level, readonly=readonly)
 
 
+def _give_up_read_only(context: ExceptionContext) -> None:
+    """A server that takes no writes, such as one that a failover has left behind, is no better than one that is gone.
+
+    All connections that are as old go with this one: the address may lead to another server by now.
+    """
+    if isinstance(context.original_exception, ReadOnlySqlTransaction) and context.cursor is not None:
+        # A reading transaction of ours that writes is a mistake of ours.
+        context.is_disconnect = not context.cursor.connection.readonly
+
+
 def _append(transaction: Transaction) -> None:
     """Write announced events last of all, one committing transaction at a time.
 
@@ -181,7 +194,8 @@ def _append(transaction: Transaction) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise DatabaseUnavailable for what says of the database, and not of the statement, that it cannot be used."""
     try:
         yield
     except PoolTimeout as error:

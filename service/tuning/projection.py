@@ -41,8 +41,9 @@ SESSION = {
     **silence.THEIRS,
 }
 CONNECTION = {"application_name": "stagetune-optuna", "connect_timeout": 5, **silence.OURS}
-# The driver's words for a connection that is gone and for a time limit; its others speak of the statement.
-_UNREACHABLE = (psycopg2.OperationalError, psycopg2.InterfaceError)
+# The driver's words for a connection that is gone, a time limit and a server that takes no writes; its others speak of
+# the statement.
+_UNREACHABLE = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
