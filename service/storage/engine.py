@@ -168,9 +168,10 @@ def _give_up_read_only(context: ExceptionContext) -> None:
 
     All connections that are as old go with this one: the address may lead to another server by now.
     """
-    if isinstance(context.original_exception, ReadOnlySqlTransaction) and context.cursor is not None:
-        # A reading transaction of ours that writes is a mistake of ours.
-        context.is_disconnect = not context.cursor.connection.readonly
+    if isinstance(context.original_exception, ReadOnlySqlTransaction) and context.connection is not None:
+        driver = context.connection.connection.driver_connection
+        # A transaction of ours that said it would only read, and writes, is a mistake of ours.
+        context.is_disconnect = driver is not None and not driver.readonly
 
 
 def _append(transaction: Transaction) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import psycopg2
 import pytest
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from service.postgres import EmbeddedPostgres, places
@@ -38,11 +39,11 @@ def settings_of_everything(url: str) -> list[dict[str, str]]:
     found: list[dict[str, str]] = []
     store, projection = Storage.connect(url, pool_size=1), StudyProjection(url)
     with store.transaction() as tx:
-        found.append(dict(tx.execute(SHOW).tuples().all()))
+        found.append({row.name: row.setting for row in tx.execute(SHOW)})
     with migrations._locked(url) as migrating:
-        found.append(dict(migrating.exec_driver_sql(SHOW).tuples().all()))
+        found.append({row.name: row.setting for row in migrating.execute(text(SHOW))})
     with projection.storage.engine.connect() as drawing:
-        found.append(dict(drawing.exec_driver_sql(SHOW).tuples().all()))
+        found.append({row.name: row.setting for row in drawing.execute(text(SHOW))})
     with projection._alone("somebody") as alone, alone.cursor() as cursor:
         cursor.execute(SHOW)
         found.append(dict(cursor.fetchall()))

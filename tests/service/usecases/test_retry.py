@@ -78,9 +78,9 @@ def test_what_was_reached_before_a_retry_is_gone_on_from_or_forgotten(lab: Lab, 
 
 
 def test_a_snapshot_behind_the_furthest_is_where_progress_begins_after_a_retry(lab: Lab) -> None:
-    experiment = lab.submit()
+    experiment, worker = lab.submit(), lab.worker()
     lab.plan()
-    first = lab.take(lab.worker())
+    first = lab.take(worker)
     snap(lab, first, "far", 0.8)
     fail(lab, first, FailureReason.CRASHED)
     second = again(lab, first)
