@@ -104,19 +104,21 @@ def revive(tx: Transaction, tasks: Collection[UUID]) -> int:
         """,
         parameters,
     )
-    revived = tx.execute(
-        """
+    revived = list(
+        tx.execute(
+            """
         UPDATE task SET state = 'ready', strikes = 0, failure = NULL, finished_at = NULL, not_before = now()
         WHERE id = ANY(CAST(:tasks AS uuid[])) AND state = 'failed' RETURNING id
         """,
-        parameters,
-    ).scalars().all()
+            parameters,
+        ).scalars()
+    )
     # A statement of its own: now that the tasks are held, it sees what a collection took until then.
     tx.execute(
         """
         UPDATE task SET progress = (SELECT s.fraction FROM snapshot s WHERE s.task_id = task.id)
         WHERE id = ANY(CAST(:tasks AS uuid[]))
         """,
-        {"tasks": list(revived)},
+        {"tasks": revived},
     )
     return len(revived)

@@ -24,7 +24,8 @@ def collect_artifacts(store: Storage, files: ArtifactStore, grace_seconds: float
     """Remove what results, snapshots and tasks do not name and nobody uploaded for ``grace_seconds``.
 
     Bytes without a row go as well; the snapshots of tasks that have ended go at once, those of failed ones after the
-    grace. ``dry`` only counts, and looks for artifacts whose bytes are gone or damaged. Raises StorageUnavailable or DatabaseUnavailable.
+    grace. ``dry`` only counts, and looks for artifacts whose bytes are gone or damaged. Raises StorageUnavailable or
+    DatabaseUnavailable.
     """
     if dry:
         return _look(store, files, grace_seconds)
