@@ -1,7 +1,9 @@
 """The way into PostgreSQL: one engine, and transactions as the only place that commits."""
 
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -9,9 +11,11 @@ from json import dumps
 from typing import Any, Self
 from uuid import UUID
 
+from psycopg2 import Error as Psycopg2Error
 from psycopg2.errors import ReadOnlySqlTransaction
 from sqlalchemy import Connection, CursorResult, Engine, Executable, TextClause, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -73,6 +77,7 @@ class Storage:
     """The database as use cases see it."""
 
     engine: Engine
+    opened: set[DBAPIConnection] = field(default_factory=set, compare=False)
 
     @classmethod
     def connect(cls, url: str | URL, *, pool_size: int = 16) -> Self:
@@ -96,7 +101,10 @@ class Storage:
         )
         ping_idle(engine)
         event.listen(engine, "handle_error", _give_up_read_only)
-        return cls(engine)
+        store = cls(engine)
+        event.listen(engine, "connect", lambda connection, _: store.opened.add(connection))
+        event.listen(engine, "close", lambda connection, _: store.opened.discard(connection))
+        return store
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -143,6 +151,19 @@ class Storage:
     def close(self) -> None:
         """Close the pool's idle connections."""
         self.engine.dispose()
+
+    def hang_up(self) -> None:
+        """End every connection at once and open no more: whoever waits for an answer has DatabaseUnavailable.
+
+        For a server that is to end, which a thread in a long statement would hold up. To PostgreSQL it is as if the
+        server had been killed.
+        """
+        event.listen(self.engine, "do_connect", _refuse)
+        for connection in list(self.opened):
+            # Only the socket: closing the connection would wait for the thread that uses it.
+            with suppress(OSError, Psycopg2Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+        self.close()
 
 
 @lru_cache(maxsize=1024)
@@ -192,6 +213,10 @@ def _append(transaction: Transaction) -> None:
             "data": [dumps(d, default=str) for d in data],
         },
     )
+
+
+def _refuse(*_: object) -> None:
+    raise DatabaseUnavailable("the server is stopping")
 
 
 @contextmanager
