@@ -1,5 +1,6 @@
 """The composition root: every part of the server is made and wired here, and nowhere else."""
 
+import asyncio
 import logging
 import os
 import socket
@@ -58,6 +59,10 @@ log = logging.getLogger(__name__)
 # Beside the request threads: planner, projector, reaper, collector, and the connections that hold their advisory locks.
 _BACKGROUND_CONNECTIONS = 10
 _MONITOR_SECONDS = 2.0
+_JOIN_SECONDS = 10.0
+_LONGEST_SECONDS = 3600.0
+# Of a stop, for statements under way; less than requests have in all, so that there is time to answer.
+_PATIENCE_SECONDS = 7.0
 
 
 class StartError(Exception):
@@ -113,8 +118,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     anyio.to_thread.current_default_thread_limiter().total_tokens = settings.threads
     app.state.bell.open()
     try:
-        with _parts(app, settings):
-            yield
+        with _parts(app, settings) as store:
+            hurrying = asyncio.create_task(_hurry(app.state.bell, store))
+            try:
+                yield
+            finally:
+                hurrying.cancel()
     except (PostgresError, StagetuneError, OSError) as error:
         app.state.start_failure = StartError(str(error))
         raise
@@ -123,15 +132,26 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         raise
 
 
+async def _hurry(bell: Bell, store: Storage) -> None:
+    """When the server is asked to stop: after a while, have what still waits for PostgreSQL answered 503.
+
+    Threads cannot be cancelled: their requests would be cut off without an answer, and the process wait for them.
+    """
+    while not bell.closed:
+        await bell.wait(_LONGEST_SECONDS)
+    await asyncio.sleep(_PATIENCE_SECONDS)
+    store.hang_up()
+
+
 @contextmanager
-def _parts(app: FastAPI, settings: Settings) -> Iterator[None]:
+def _parts(app: FastAPI, settings: Settings) -> Iterator[Storage]:
     """Start everything in order; at the end, or when something fails, stop it in the reverse order."""
     with ExitStack() as stack:
         # As root the embedded PostgreSQL runs under another account, which has to get through to its files.
         settings.home.mkdir(mode=0o711 if os.geteuid() == 0 else 0o700, parents=True, exist_ok=True)
         url = _database(settings, stack)
         store = Storage.connect(url, pool_size=settings.threads + _BACKGROUND_CONNECTIONS)
-        stack.callback(store.close)
+        stack.callback(store.hang_up)
         files = open_store(settings.artifacts, settings.home, settings.artifact_bytes, settings.artifact_spare_bytes)
         files.discard_abandoned()
         ensure_token_file(store, settings.admin_token_file, "first admin token", Scope.ADMIN)
@@ -144,7 +164,7 @@ def _parts(app: FastAPI, settings: Settings) -> Iterator[None]:
         app.state.services = Services(settings, store, files, app.state.bell, background.wake, should_prune, find, has)
         background.start()
         stack.callback(background.stop)
-        yield
+        yield store
 
 
 def _database(settings: Settings, stack: ExitStack) -> str:
@@ -179,6 +199,8 @@ def _monitored(postgres: EmbeddedPostgres) -> Iterator[None]:
                     log.warning("the embedded PostgreSQL has died; starting it again")
                     postgres.ensure()
             except PostgresError as error:
+                if stopping.is_set():
+                    return
                 log.error("the embedded PostgreSQL does not start: %s", error)
 
     thread = threading.Thread(target=watch, name="postgres-monitor", daemon=True)
@@ -187,7 +209,8 @@ def _monitored(postgres: EmbeddedPostgres) -> Iterator[None]:
         yield
     finally:
         stopping.set()
-        thread.join()
+        postgres.give_up_starting()
+        thread.join(_JOIN_SECONDS)
 
 
 def with_password(url: str, file: Path | None) -> str:

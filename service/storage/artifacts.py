@@ -21,7 +21,7 @@ REACHABLE = """
     EXISTS (SELECT FROM result r WHERE r.checkpoint = a.sha256)
     OR EXISTS (
         SELECT FROM snapshot s JOIN task t ON t.id = s.task_id
-        WHERE s.sha256 = a.sha256 AND t.state IN ('ready', 'leased')
+        WHERE s.sha256 = a.sha256 AND t.state IN ('ready', 'leased', 'failed')
     )
     OR EXISTS (
         SELECT FROM task t WHERE t.state IN ('ready', 'leased') AND (

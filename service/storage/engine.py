@@ -1,7 +1,9 @@
 """The way into PostgreSQL: one engine, and transactions as the only place that commits."""
 
+import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -9,12 +11,16 @@ from json import dumps
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, TextClause, create_engine, text
-from sqlalchemy.engine import URL, make_url
+from psycopg2 import Error as Psycopg2Error
+from psycopg2.errors import ReadOnlySqlTransaction
+from sqlalchemy import Connection, CursorResult, Engine, Executable, TextClause, create_engine, event, text
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from service.domain.errors import DatabaseUnavailable
+from service.postgres import silence
 from service.storage.liveness import ping_idle
 
 SCHEMA = "stagetune"
@@ -26,9 +32,9 @@ SESSION = {
     "statement_timeout": "30s",
     "lock_timeout": "10s",
     "idle_in_transaction_session_timeout": "60s",
+    **silence.THEIRS,
 }
-# A peer that vanished without a word is noticed within half a minute rather than hours.
-CONNECTION = {"application_name": "stagetune", "connect_timeout": 5, "keepalives_idle": 15, "tcp_user_timeout": 30_000}
+CONNECTION = {"application_name": "stagetune", "connect_timeout": 5, **silence.OURS}
 APPEND_EVENTS = text(
     "INSERT INTO event (experiment_id, kind, data)"
     " SELECT * FROM unnest(CAST(:experiments AS uuid[]), CAST(:kinds AS text[]), CAST(:data AS jsonb[]))"
@@ -71,6 +77,7 @@ class Storage:
     """The database as use cases see it."""
 
     engine: Engine
+    opened: set[DBAPIConnection] = field(default_factory=set, compare=False)
 
     @classmethod
     def connect(cls, url: str | URL, *, pool_size: int = 16) -> Self:
@@ -93,16 +100,21 @@ class Storage:
             connect_args={**CONNECTION, "options": options},
         )
         ping_idle(engine)
-        return cls(engine)
+        event.listen(engine, "handle_error", _give_up_read_only)
+        store = cls(engine)
+        event.listen(engine, "connect", lambda connection, _: store.opened.add(connection))
+        event.listen(engine, "close", lambda connection, _: store.opened.discard(connection))
+        return store
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Commit at the end of the block, roll back on any exception.
 
         Raises:
-            DatabaseUnavailable: PostgreSQL cannot be reached, or a statement ran into one of its time limits.
+            DatabaseUnavailable: PostgreSQL cannot be reached or takes no writes, or a statement ran into one of its
+                time limits.
         """
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             _isolate(connection, "DEFAULT", readonly="DEFAULT")
             transaction = Transaction(connection)
             yield transaction
@@ -112,7 +124,7 @@ class Storage:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """A read-only transaction in which all statements see the same rows."""
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             _isolate(connection, "REPEATABLE READ", readonly=True)
             yield Transaction(connection)
 
@@ -122,7 +134,7 @@ class Storage:
 
         The lock belongs to a connection of its own without an open transaction, so that slow work may happen under it.
         """
-        with _translated(), self.engine.connect() as connection:
+        with translated(), self.engine.connect() as connection:
             _isolate(connection, "DEFAULT", readonly="DEFAULT")
             key = {"name": f"{SCHEMA}:{name}"}
             held = bool(
@@ -139,6 +151,19 @@ class Storage:
     def close(self) -> None:
         """Close the pool's idle connections."""
         self.engine.dispose()
+
+    def hang_up(self) -> None:
+        """End every connection at once and open no more: whoever waits for an answer has DatabaseUnavailable.
+
+        For a server that is to end, which a thread in a long statement would hold up. To PostgreSQL it is as if the
+        server had been killed.
+        """
+        event.listen(self.engine, "do_connect", _refuse)
+        for connection in list(self.opened):
+            # Only the socket: closing the connection would wait for the thread that uses it.
+            with suppress(OSError, Psycopg2Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+        self.close()
 
 
 @lru_cache(maxsize=1024)
@@ -157,6 +182,17 @@ def _isolate(connection: Connection, level: str, *, readonly: bool | str) -> Non
     # One that is closed says so at its first statement, as an error that is translated.
     if driver is not None and not driver.closed:
         driver.set_session(isolation_level=level, readonly=readonly)
+
+
+def _give_up_read_only(context: ExceptionContext) -> None:
+    """A server that takes no writes, such as one that a failover has left behind, is no better than one that is gone.
+
+    All connections that are as old go with this one: the address may lead to another server by now.
+    """
+    if isinstance(context.original_exception, ReadOnlySqlTransaction) and context.connection is not None:
+        driver = context.connection.connection.driver_connection
+        # A transaction of ours that said it would only read, and writes, is a mistake of ours.
+        context.is_disconnect = driver is not None and not driver.readonly
 
 
 def _append(transaction: Transaction) -> None:
@@ -179,8 +215,13 @@ def _append(transaction: Transaction) -> None:
     )
 
 
+def _refuse(*_: object) -> None:
+    raise DatabaseUnavailable("the server is stopping")
+
+
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise DatabaseUnavailable for what says of the database, and not of the statement, that it cannot be used."""
     try:
         yield
     except PoolTimeout as error:

@@ -10,10 +10,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import OperationalError
 
-from service.domain.errors import DatabaseUnavailable, StagetuneError
-from service.storage.engine import SCHEMA, Storage
+from service.domain.errors import StagetuneError
+from service.storage.engine import SCHEMA, Storage, translated
 
 OPTUNA_SCHEMA = "optuna"
 LOCK = "stagetune:migrations"
@@ -84,10 +83,8 @@ def create_schemas(connection: Connection) -> None:
 def _connection(url: str | URL) -> Iterator[Connection]:
     storage = Storage.connect(url, pool_size=1)
     try:
-        with storage.engine.connect() as connection:
+        with translated(), storage.engine.connect() as connection:
             yield connection
-    except OperationalError as error:
-        raise DatabaseUnavailable(str(error.orig).strip().splitlines()[0]) from error
     finally:
         storage.close()
 

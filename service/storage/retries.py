@@ -92,7 +92,10 @@ def reopen_searches(tx: Transaction, tasks: Collection[UUID]) -> list[UUID]:
 
 
 def revive(tx: Transaction, tasks: Collection[UUID]) -> int:
-    """Make failed tasks ready, without strikes, and their trials run; attempt numbers go on."""
+    """Make failed tasks ready, without strikes, and their trials run; attempt numbers go on.
+
+    What is progress is measured from where the next attempt begins: at the snapshot that is left, or at zero.
+    """
     parameters = {"tasks": list(tasks)}
     tx.execute(
         """
@@ -101,10 +104,21 @@ def revive(tx: Transaction, tasks: Collection[UUID]) -> int:
         """,
         parameters,
     )
-    return tx.execute(
-        """
+    revived = list(
+        tx.execute(
+            """
         UPDATE task SET state = 'ready', strikes = 0, failure = NULL, finished_at = NULL, not_before = now()
-        WHERE id = ANY(CAST(:tasks AS uuid[])) AND state = 'failed'
+        WHERE id = ANY(CAST(:tasks AS uuid[])) AND state = 'failed' RETURNING id
         """,
-        parameters,
-    ).rowcount
+            parameters,
+        ).scalars()
+    )
+    # A statement of its own: now that the tasks are held, it sees what a collection took until then.
+    tx.execute(
+        """
+        UPDATE task SET progress = (SELECT s.fraction FROM snapshot s WHERE s.task_id = task.id)
+        WHERE id = ANY(CAST(:tasks AS uuid[]))
+        """,
+        {"tasks": revived},
+    )
+    return len(revived)

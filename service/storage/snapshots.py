@@ -51,12 +51,21 @@ def advance(tx: Transaction, task: UUID, attempt: int, fraction: float) -> bool:
     return True
 
 
-def drop_ended(tx: Transaction) -> list[str]:
-    """Forget the snapshots of tasks that have ended; their digests."""
+def drop_ended(tx: Transaction, grace_seconds: float) -> list[str]:
+    """Forget the snapshots of tasks that have ended, of failed ones after the grace; their digests.
+
+    A failed task may be given another chance, which then goes on from its snapshot.
+    """
     rows = tx.execute(
         """
-        DELETE FROM snapshot USING task
-        WHERE task.id = snapshot.task_id AND task.state NOT IN ('ready', 'leased') RETURNING snapshot.sha256
-        """
+        DELETE FROM snapshot WHERE task_id IN (
+            SELECT t.id FROM task t JOIN snapshot s ON s.task_id = t.id
+            WHERE t.state IN ('done', 'cancelled')
+               OR (t.state = 'failed' AND t.finished_at < now() - make_interval(secs => :grace))
+            -- One that is given another chance at this moment keeps its snapshot.
+            FOR NO KEY UPDATE OF t SKIP LOCKED
+        ) RETURNING sha256
+        """,
+        {"grace": grace_seconds},
     )
     return [row.sha256 for row in rows]

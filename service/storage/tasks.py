@@ -249,6 +249,15 @@ def make_ready(tx: Transaction, task_id: UUID, n: int, strikes: int, backoff_sec
     return changed.rowcount == 1
 
 
+def take_strike_back(tx: Transaction, task_id: UUID, n: int) -> None:
+    """Of a locked, ready task whose attempt was lost and tells after all that it stopped in good order."""
+    tx.execute(
+        f"UPDATE task SET strikes = {STRIKES_OF_ONE_BACK} FROM attempt a"
+        " WHERE task.id = :id AND a.task_id = task.id AND a.n = :n",
+        {"id": task_id, "n": n},
+    )
+
+
 def end_attempt(
     tx: Transaction,
     task: UUID,

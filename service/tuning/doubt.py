@@ -1,6 +1,7 @@
 """A COMMIT whose answer was lost is in doubt: it may have been done, so nothing may do it once more unseen."""
 
 from optuna.storages import RDBStorage
+from psycopg2.errors import ReadOnlySqlTransaction
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
 
@@ -16,6 +17,9 @@ def never_repeat_in_doubt(storage: RDBStorage) -> None:
     """
 
     def lost(context: ExceptionContext) -> None:
+        if isinstance(context.original_exception, ReadOnlySqlTransaction):
+            # As for our own tables: the pool's connections are replaced.
+            context.is_disconnect = True
         if context.is_disconnect and not context.is_pre_ping:
             raise unreachable(context.original_exception)
 

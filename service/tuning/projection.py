@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from threading import Lock
+from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg2
@@ -23,6 +24,7 @@ from psycopg2.extensions import connection
 from service.domain.projection import ProjectedStudy, ProjectedTrial, StudyRefused
 from service.domain.states import TrialState
 from service.failpoints import reach
+from service.postgres import silence
 from service.tuning.distributions import distributions, parameters
 from service.tuning.doubt import first_line, never_repeat_in_doubt, unreachable
 
@@ -32,12 +34,16 @@ SCHEMA = "optuna"
 TRIAL_ATTR = "stagetune_trial"
 CHANCE_ATTR = "chance"
 # As for our own tables: a stuck lock is an error that is tried again, and a silent peer is noticed.
-LIMITS = "-cstatement_timeout=30s -clock_timeout=10s -cidle_in_transaction_session_timeout=60s"
-CONNECTION = {
-    "application_name": "stagetune-optuna", "connect_timeout": 5, "keepalives_idle": 15, "tcp_user_timeout": 30_000,
-}  # fmt: skip
-# The driver's words for a connection that is gone and for a time limit; its others speak of the statement.
-_UNREACHABLE = (psycopg2.OperationalError, psycopg2.InterfaceError)
+SESSION = {
+    "statement_timeout": "30s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "60s",
+    **silence.THEIRS,
+}
+CONNECTION = {"application_name": "stagetune-optuna", "connect_timeout": 5, **silence.OURS}
+# The driver's words for a connection that is gone, a time limit and a server that takes no writes; its others speak of
+# the statement.
+_UNREACHABLE = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 STATES = {
     TrialState.RUNNING: OptunaState.RUNNING,
     TrialState.COMPLETE: OptunaState.COMPLETE,
@@ -66,6 +72,9 @@ class StudyProjection:
 
     def __init__(self, url: str, *, pool_size: int = 6) -> None:
         self._url = optuna_url(url)
+        options = dict(parse_qsl(urlsplit(self._url).query))["options"]
+        limits = " ".join(f"-c{name}={value}" for name, value in SESSION.items())
+        self._arguments: dict[str, Any] = {**CONNECTION, "options": f"{options} {limits}"}
         self._pool_size = pool_size
         self._opening = Lock()
         self._storage: RDBStorage | None = None
@@ -83,9 +92,7 @@ class StudyProjection:
             if self._storage is None:
                 with self._alone("tables"):
                     pool = {"pool_size": self._pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_pre_ping": True}
-                    options = dict(parse_qsl(urlsplit(self._url).query))["options"]
-                    connect = {**CONNECTION, "options": f"{options} {LIMITS}"}
-                    storage = RDBStorage(self._url, {**pool, "connect_args": connect})
+                    storage = RDBStorage(self._url, {**pool, "connect_args": self._arguments})
                     never_repeat_in_doubt(storage)
                     self._storage = storage
 
@@ -153,10 +160,9 @@ class StudyProjection:
     def _alone(self, name: str) -> Iterator[connection]:
         """Hold the advisory lock ``name`` on a connection apart, so that waiting for it takes none from the pool."""
         address = self._url.replace("+psycopg2", "", 1)
-        with _translated(), closing(psycopg2.connect(address, connect_timeout=5)) as alone:
+        with _translated(), closing(psycopg2.connect(address, **self._arguments)) as alone:
             alone.autocommit = True
             with alone.cursor() as cursor:
-                cursor.execute("SET lock_timeout = '10s'")
                 cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"stagetune:optuna:{name}",))
             yield alone  # closing the connection gives the lock back
 

@@ -23,14 +23,15 @@ class Collection:
 def collect_artifacts(store: Storage, files: ArtifactStore, grace_seconds: float, *, dry: bool = False) -> Collection:
     """Remove what results, snapshots and tasks do not name and nobody uploaded for ``grace_seconds``.
 
-    Bytes without a row go as well; the snapshots of tasks that have ended go at once. ``dry`` only counts, and looks
-    for artifacts whose bytes are gone or damaged. Raises StorageUnavailable or DatabaseUnavailable.
+    Bytes without a row go as well; the snapshots of tasks that have ended go at once, those of failed ones after the
+    grace. ``dry`` only counts, and looks for artifacts whose bytes are gone or damaged. Raises StorageUnavailable or
+    DatabaseUnavailable.
     """
     if dry:
         return _look(store, files, grace_seconds)
     found = Collection()
     with store.transaction() as tx:
-        ended = snapshots.drop_ended(tx)
+        ended = snapshots.drop_ended(tx, grace_seconds)
     _count(found, discard_artifacts(store, files, ended))
     _adopt_orphans(store, files, grace_seconds)
     while True:

@@ -171,6 +171,34 @@ def test_a_locked_table_holds_requests_up_for_seconds_and_no_longer(
     assert admin.get("/v1/experiments").status_code == 200
 
 
+def test_a_database_that_takes_no_writes_is_away_until_it_does(
+    admin: httpx.Client,
+    worker: httpx.Client,
+    foreign: Callable[[str], None],
+    ready: Callable[[], None],
+    task: dict[str, Any],
+) -> None:
+    """As after a failover: sessions stay, and the one that was written to only reads."""
+    writes: list[Callable[[], httpx.Response]] = [
+        lambda: worker.post(f"{attempt(task)}/heartbeat", json={}),
+        lambda: admin.post("/v1/experiments", json=submission(reuse=False)),
+        lambda: admin.post("/v1/login-codes"),
+    ]
+    with contextlib.ExitStack() as undone:
+        undone.callback(foreign, "ALTER DATABASE {name} RESET default_transaction_read_only")
+        foreign("ALTER DATABASE {name} SET default_transaction_read_only = on")
+        foreign("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
+        for write in writes * 3:
+            answer = write()
+            assert (answer.status_code, answer.json()["type"]) == (503, UNAVAILABLE)
+            assert int(answer.headers["Retry-After"]) > 0
+    # Nobody ends the sessions that only read.
+    until(lambda: {write().status_code for write in writes} <= {200, 201})
+    ready()
+    for made in admin.get("/v1/experiments").json()["items"]:
+        admin.post(f"/v1/experiments/{made['id']}/cancel")
+
+
 def test_a_result_that_finds_the_databases_disk_full_is_taken_when_there_is_room(
     worker: httpx.Client, task: dict[str, Any], module_database: str
 ) -> None:

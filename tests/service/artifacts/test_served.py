@@ -94,6 +94,36 @@ def test_a_bucket_that_is_away_is_503_and_not_ready(database_url: str, s3_endpoi
         assert sent.json()["detail"] == "The bucket for artifacts does not answer; try again in a moment."
 
 
+def test_an_unmounted_folder_is_waited_out_and_nothing_is_called_damaged(database_url: str, tmp_path: Path) -> None:
+    place = tmp_path / "mounted"
+    settings = Settings.load(
+        home=tmp_path / "home", database_url=database_url, threads=4, artifacts=str(place), dashboard=False
+    )
+    sha256, data = checkpoint(1)
+    with (
+        serving(create_app(settings)) as url,
+        client(url, settings.admin_token_file) as admin,
+        client(url, settings.worker_token_file) as worker,
+    ):
+        held = hold_task(admin, worker)
+        paths = (f"/v1/artifacts/{sha256}", f"/v1/artifacts/{'0' * 64}")
+
+        def send() -> httpx.Response:
+            return worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(held), content=data)
+
+        assert send().status_code == 201
+        place.rename(tmp_path / "aside")
+        place.mkdir()  # what is left of a mount
+        for answer in (send(), *(worker.get(path) for path in paths)):
+            assert (answer.status_code, answer.json()["type"]) == (503, "/problems/storage-unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+            assert str(tmp_path) not in answer.text
+        assert admin.get("/readyz").json()["checks"]["artifacts"] != "ok"
+        place.rmdir()
+        (tmp_path / "aside").rename(place)
+        assert [worker.get(path).status_code for path in paths] == [200, 404]
+
+
 @pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "gs://bucket", "s3://bucket/a?b=c", "https://bucket"])
 def test_what_is_neither_folder_nor_bucket_is_refused(value: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"STAGETUNE_ARTIFACTS: .*s3://bucket/prefix"):

@@ -228,6 +228,25 @@ def test_a_folder_that_cannot_be_read_is_away_and_no_mistake_of_ours(folder_stor
             look(sha256)
 
 
+@pytest.mark.parametrize("unmounted", ["mount point", "all"])
+def test_a_folder_that_is_gone_is_away_and_has_lost_nothing(folder_store: ArtifactStore, unmounted: str) -> None:
+    sha256 = put(folder_store, GOOD)
+    root = folder_store._incoming.parent
+    root.rename(root.with_name("elsewhere"))
+    if unmounted == "mount point":
+        root.mkdir()
+    for look in (folder_store.find, folder_store.sound, folder_store.read, folder_store.remove):
+        with pytest.raises(StorageUnavailable, match="mounted"):
+            look(sha256)
+    with pytest.raises(StorageUnavailable):
+        list(folder_store.listing())
+    assert folder_store.trouble() is not None
+    if unmounted == "mount point":
+        root.rmdir()
+    root.with_name("elsewhere").rename(root)
+    assert b"".join(folder_store.read(sha256)) == GOOD
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
 def test_a_disk_that_does_not_answer_is_waited_for(number: int) -> None:
     with pytest.raises(StorageUnavailable), storage_errors():

@@ -11,13 +11,20 @@ from pathlib import Path
 import psycopg2
 import pytest
 from sqlalchemy.engine import make_url
+from typer.testing import CliRunner
 
+from client.cli import app
+from service.app import create_app
 from service.postgres import EmbeddedPostgres, PostgresError, backup_before
 from service.postgres.backups import KEPT
+from service.settings import Settings
+from service.storage import migrations
+from tests.service.api.conftest import serving
 
 Query = Callable[[str, str], list[tuple[object, ...]]]
 Start = Callable[[str], "subprocess.Popen[str]"]
 
+EARLIER = "0005"
 RESTORE = """
 import sys
 from pathlib import Path
@@ -126,3 +133,44 @@ def test_the_last_few_backups_are_kept(query: Query, server: EmbeddedPostgres, h
         made.name,
         "mine.dump",
     ]
+
+
+@pytest.fixture
+def earlier(query: Query, server: EmbeddedPostgres) -> EmbeddedPostgres:
+    """An embedded database of an earlier version, with something in it; stopped."""
+    migrations.upgrade(server.start())
+    query(server.url, "INSERT INTO stagetune.artifact (sha256, size) VALUES (repeat('a', 64), 7)")
+    migrations.downgrade(server.url, EARLIER)
+    server.stop()
+    return server
+
+
+@pytest.mark.parametrize("way", ["a server that starts", "db upgrade"])
+def test_what_migrates_has_dumped_the_database_before(
+    query: Query, earlier: EmbeddedPostgres, home: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.delenv("STAGETUNE_DATABASE_URL", raising=False)
+    monkeypatch.setenv("STAGETUNE_HOME", str(home))
+    cli = CliRunner()
+
+    def migrate() -> None:
+        if way == "db upgrade":
+            result = cli.invoke(app, ["db", "upgrade"])
+            assert result.exit_code == 0, result.output
+        else:
+            with serving(create_app(Settings.load(home=home, threads=2, dashboard=False))):
+                pass
+
+    migrate()
+    (dump,) = (home / "backups").iterdir()
+    assert dump.name.startswith(f"before-{migrations.head()}-")
+    assert migrations.current(earlier.start()) == migrations.head()
+    # There is nothing to keep where nothing is migrated.
+    migrate()
+    assert list((home / "backups").iterdir()) == [dump]
+    earlier.stop()
+
+    assert cli.invoke(app, ["db", "restore", str(dump)]).exit_code == 0
+
+    assert migrations.current(earlier.start()) == EARLIER
+    assert query(earlier.url, "SELECT size FROM stagetune.artifact") == [(7,)]

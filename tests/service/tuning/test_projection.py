@@ -350,3 +350,23 @@ def test_without_a_database_the_error_is_ours() -> None:
 )
 def test_the_address_for_optuna(given: str, expected: str) -> None:
     assert optuna_url(given) == expected
+
+
+def test_tables_that_take_no_writes_are_away_and_no_refusal(database_url: str, projection: StudyProjection) -> None:
+    running = trial(0)
+    projection.sync(study(running))
+    with closing(psycopg2.connect(database_url.replace("+psycopg2", "", 1))) as beside:
+        beside.autocommit = True
+        cursor = beside.cursor()
+        cursor.execute("SELECT current_database()")
+        name = cursor.fetchone()[0]  # type: ignore[index]
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        cursor.execute(f"SELECT pg_terminate_backend(pid, 10000) {others}")
+        for _ in range(3):
+            with pytest.raises(DatabaseUnavailable):
+                projection.sync(study(running, trial(1)))
+            with pytest.raises(DatabaseUnavailable):
+                projection.storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "another")
+        cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+    projection.sync(study(running, trial(1)))

@@ -10,14 +10,16 @@ from service.artifacts import ArtifactStore, Folder
 from service.artifacts.place import StoredFile
 from service.artifacts.store import Upload
 from service.domain.errors import ArtifactDamaged, InvalidArtifact, NotFound, StorageUnavailable
+from service.domain.leasing import FailureReason
 from service.storage import Storage, artifacts
 from service.usecases.collect_artifacts import collect_artifacts, discard_artifacts
 from service.usecases.record_artifact import record_artifact, reuse_artifact
+from service.usecases.record_failure import record_failure
 from service.usecases.record_result import record_result
 from service.usecases.record_snapshot import record_snapshot
 from service.usecases.require_artifact import require_artifact
 from tests.service.api.helpers import checkpoint
-from tests.service.lab import Lab
+from tests.service.lab import STRIKES, Lab
 
 HOUR = 3600.0
 
@@ -102,6 +104,24 @@ def test_the_snapshot_of_a_task_that_has_ended_goes_at_once(lab: Lab, files: Art
     collect_artifacts(lab.store, files, HOUR)
 
     assert snapshot not in names(files) | rows(lab)
+
+
+def test_the_snapshot_of_a_failed_task_waits_for_a_retry_through_the_grace(lab: Lab, files: ArtifactStore) -> None:
+    lab.submit()
+    worker = lab.worker()
+    lab.plan()
+    lease = lab.take(worker)
+    snapshot = upload(lab.store, files, 1)
+    record_snapshot(lab.store, lease.task, lease.attempt, snapshot, 0.5)
+    record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES)
+    make_old(lab.store, files, snapshot, 2 * HOUR)
+
+    assert collect_artifacts(lab.store, files, HOUR).removed == 0
+    assert names(files) == rows(lab) == {snapshot}
+    lab.run("UPDATE task SET finished_at = finished_at - interval '2 hours' WHERE id = :id", id=lease.task)
+    assert collect_artifacts(lab.store, files, HOUR).removed == 1
+
+    assert names(files) == rows(lab) == set()
 
 
 def test_bytes_without_a_row_go_after_the_grace(lab: Lab, files: ArtifactStore) -> None:

@@ -208,6 +208,59 @@ def test_a_late_heartbeat_takes_the_task_up_again_and_its_strike_back(lab: Lab, 
     assert lab.finish(lease).repeated is False
 
 
+GOODBYES: dict[str, tuple[Callable[[Lab, LeasedTask], object], str]] = {
+    "release": (WRITES["release"], "released"),
+    "preempted": (lambda lab, lease: fail(lab, lease, FailureReason.PREEMPTED), "failed"),
+}
+
+
+@pytest.mark.parametrize(("stop", "outcome"), GOODBYES.values(), ids=GOODBYES)
+def test_a_late_stop_in_good_order_takes_its_strike_back(
+    lab: Lab, worker: UUID, lease: LeasedTask, stop: Callable[[Lab, LeasedTask], object], outcome: str
+) -> None:
+    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
+    lab.expire(lease)
+    reap(lab)
+    # Another one's strike stays.
+    lease = lab.take(worker)
+    lab.expire(lease)
+    reap(lab)
+    assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=lease.task) == [("ready", 2)]
+
+    for _ in range(2):
+        stop(lab, lease)
+        assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=lease.task) == [("ready", 1)]
+        assert lab.rows(OUTCOMES) == [("lost",), (outcome,)]
+    with pytest.raises(LeaseLost):
+        renew(lab, lease)
+    assert lab.take(worker).attempt == 3
+    with pytest.raises(LeaseLost):
+        stop(lab, lease)
+
+
+@pytest.mark.parametrize(("stop", "outcome"), GOODBYES.values(), ids=GOODBYES)
+def test_a_late_stop_after_an_outage_takes_back_no_strike_of_others(
+    lab: Lab, worker: UUID, lease: LeasedTask, stop: Callable[[Lab, LeasedTask], object], outcome: str
+) -> None:
+    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
+    lab.expire(lease)
+    reap(lab)
+    lease = lab.take(worker)
+    granted_and_run_out(lab)
+    assert reap(lab) == 1
+    stop(lab, lease)
+    assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=lease.task) == [("ready", 1)]
+    assert lab.rows(OUTCOMES) == [("lost",), (outcome,)]
+
+
+def test_a_late_crash_keeps_its_strike(lab: Lab, lease: LeasedTask) -> None:
+    lab.expire(lease)
+    reap(lab)
+    assert fail(lab, lease).state is TaskState.READY
+    assert lab.value("SELECT strikes FROM task WHERE id = :id", id=lease.task) == 1
+    assert lab.rows(OUTCOMES) == [("lost",)]
+
+
 def test_a_heartbeat_extends_the_lease_and_keeps_measurements(lab: Lab, lease: LeasedTask) -> None:
     lab.expire(lease)
     answer = renew(lab, lease, Measurement(10, 0.5, 0.3), Measurement(10, 0.5, 0.4), Measurement(20, 1.0, 0.5))

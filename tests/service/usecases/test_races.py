@@ -11,6 +11,7 @@ from service.domain.errors import LeaseLost
 from service.domain.leasing import FailureReason
 from service.storage import tasks, workers
 from service.storage.tasks import LeasedTask
+from service.usecases.check_attempt import check_attempt
 from service.usecases.depart_worker import depart_worker
 from service.usecases.reap_leases import reap_leases
 from service.usecases.record_failure import record_failure
@@ -18,6 +19,8 @@ from service.usecases.release_task import release_task
 from service.usecases.renew_lease import renew_lease
 from tests.invariants import _in_our_tables
 from tests.service.lab import HEARTBEAT, LEASE, STRIKES, Lab, never
+from tests.service.usecases.test_snapshots import snap
+from tests.service.usecases.test_snapshots import upload as register
 
 ROUNDS = 50
 
@@ -30,10 +33,18 @@ def fail(lab: Lab, lease: LeasedTask) -> object:
     return record_failure(lab.store, lease.task, lease.attempt, FailureReason.CRASHED, STRIKES)
 
 
+def upload(lab: Lab, lease: LeasedTask) -> object:
+    """As over HTTP: whether the attempt may is asked before the bytes are taken."""
+    check_attempt(lab.store, lease.task, lease.attempt)
+    return register(lab, f"{lease.task} {lease.attempt}")
+
+
 WRITES: dict[str, Callable[[Lab, LeasedTask], object]] = {
     "heartbeat": beat,
     "result": lambda lab, lease: lab.finish(lease),
     "failure": fail,
+    "snapshot": lambda lab, lease: snap(lab, lease, f"{lease.task} {lease.attempt}", 0.5),
+    "artifact": upload,
     "release": lambda lab, lease: release_task(lab.store, lease.task, lease.attempt),
 }
 

@@ -8,6 +8,8 @@ from service.domain.errors import Conflict, NotFound, TooManyExperiments
 from service.domain.leasing import FailureReason
 from service.domain.projection import ProjectedStudy
 from service.domain.states import ExperimentState, TaskKind
+from service.storage import snapshots
+from service.storage.snapshots import Snapshot
 from service.storage.tasks import LeasedTask
 from service.tuning.projection import StudyProjection
 from service.usecases.control_experiment import cancel_experiment
@@ -17,6 +19,7 @@ from service.usecases.record_failure import record_failure
 from service.usecases.retry_experiment import Retried, retry_experiment
 from tests.invariants import violations
 from tests.service.lab import STRIKES, TREE, Lab
+from tests.service.usecases.test_snapshots import again, snap, strikes, upload
 
 PARTIAL = [{"architecture": "B", "learning": "partial"}]
 SEARCHES = "SELECT state FROM search ORDER BY parent_id IS NOT NULL"
@@ -54,6 +57,43 @@ def test_a_search_that_died_of_failures_opens_again_with_all_that_waited_for_it(
     assert [lease.attempt for lease in done] == [2, 2, 2, 1, 1, 1, 1], "numbers go on; nothing is suggested anew"
     project(lab, database_url)
     assert violations(database_url) == []
+
+
+@pytest.mark.parametrize("collected", [False, True])
+def test_what_was_reached_before_a_retry_is_gone_on_from_or_forgotten(lab: Lab, collected: bool) -> None:
+    experiment, worker = lab.submit(), lab.worker()
+    lab.plan()
+    lease = lab.take(worker)
+    snap(lab, lease, "far", 0.8)
+    fail(lab, lease)
+    with lab.store.transaction() as tx:
+        snapshots.drop_ended(tx, 0 if collected else 3600)
+    assert retry_experiment(lab.store, experiment).tasks == 1
+
+    second = again(lab, lease)
+    assert second.snapshot == (None if collected else Snapshot(upload(lab, "far"), 0.8))
+    snap(lab, second, "further than its beginning", 0.2 if collected else 0.9)
+    fail(lab, second, FailureReason.CRASHED)
+    assert strikes(lab, second) == 0
+
+
+def test_a_snapshot_behind_the_furthest_is_where_progress_begins_after_a_retry(lab: Lab) -> None:
+    experiment, worker = lab.submit(), lab.worker()
+    lab.plan()
+    first = lab.take(worker)
+    snap(lab, first, "far", 0.8)
+    fail(lab, first, FailureReason.CRASHED)
+    second = again(lab, first)
+    # It could not use the snapshot and began anew.
+    snap(lab, second, "early", 0.3)
+    fail(lab, second)
+    assert retry_experiment(lab.store, experiment).tasks == 1
+
+    third = again(lab, first)
+    assert third.snapshot == Snapshot(upload(lab, "early"), 0.3)
+    snap(lab, third, "further", 0.5)
+    fail(lab, third, FailureReason.CRASHED)
+    assert strikes(lab, third) == 0
 
 
 def test_a_retry_opens_no_more_experiments_than_may_be(lab: Lab) -> None:
