@@ -41,8 +41,8 @@ class Case:
     """What is done to which stack.
 
     With ``steady`` blows go on until all trials are complete, after pauses that are exponential around the lower bound.
-    Where workers are ``unharmed`` no lease may be lost, and leases are longer, for slow machines. ``told`` is the figure
-    in which every blow has to appear.
+    Where workers are ``unharmed`` no lease may be lost, and leases are longer, for slow machines. Every blow has to
+    appear in the figure that is ``told``.
     """
 
     title: str
