@@ -5,11 +5,14 @@ The numbers I1 to I8 are those of docs/reliability.md.
 
 import contextlib
 import hashlib
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
+
+from service.domain.access import fingerprint
 
 # Each query lists violations: I1 to I3, I6, and what else the tables have to agree on.
 QUERIES = {
@@ -149,11 +152,15 @@ def settled_violations(database_url: str) -> list[str]:
     return violations(database_url)
 
 
-def violations(database_url: str, home: Path | None = None) -> list[str]:
-    """Every invariant that does not hold, a line each; the server's ``home`` adds its artifacts and logs."""
+def violations(database_url: str, home: Path | None = None, artifacts: Path | None = None) -> list[str]:
+    """Every invariant that does not hold, a line each.
+
+    The server's ``home`` adds its artifacts, unless they lie in a folder of their own, and all logs: those in the home
+    and PostgreSQL's, which may lie elsewhere.
+    """
     found = [*_in_our_tables(database_url), *_against_optuna(database_url)]
     if home is not None:
-        found += [*_in_artifacts(database_url, home / "artifacts"), *_secrets_in_logs(home)]
+        found += [*_in_artifacts(database_url, artifacts or home / "artifacts"), *_secrets_in_logs(database_url, home)]
     return found
 
 
@@ -243,10 +250,38 @@ def _in_artifacts(database_url: str, folder: Path) -> Iterator[str]:
     yield from (f"I5: artifact {digest} has a file and no row" for digest in files if (digest,) not in announced)
 
 
-def _secrets_in_logs(home: Path) -> Iterator[str]:
-    """I8: no token and no password of this home stands in a log beneath it."""
+# Tokens by their form; login codes and sessions are 24 and 32 random bytes in base64, with whatever stands around them.
+_TOKEN = re.compile(r"stagetune_[a-z]+_[\w-]{43}", re.ASCII)
+_WORD = re.compile(r"[\w-]{32,}", re.ASCII)
+_LENGTHS = (32, 43)
+
+
+def _secrets_in_logs(database_url: str, home: Path) -> Iterator[str]:
+    """I8: no password of this home, and nothing that the database lets anybody in with, stands in a log."""
     holders = [*home.glob("*-token"), *home.glob("*.password")]
     secrets = {path.name: path.read_bytes().strip() for path in holders}
-    for log in sorted(home.rglob("*.log")):
+    known = {
+        str(hashed): table
+        for table in ("token", "login_code", "session")
+        for (hashed,) in rows(database_url, f"SELECT hash FROM stagetune.{table}")
+    }
+    for log in [*sorted(home.rglob("*.log")), *_logs_of_postgres(database_url)]:
         content = log.read_bytes()
         yield from (f"I8: {log.name} has the secret of {name}" for name, secret in secrets.items() if secret in content)
+        shown = {known.get(fingerprint(word)) for word in _secretive(content.decode(errors="replace"))}
+        yield from (f"I8: {log.name} has the secret of a {table}" for table in sorted(filter(None, shown)))
+
+
+def _secretive(text: str) -> Iterator[str]:
+    """Whatever may be a token, a login code or a session, wherever in a word it begins."""
+    yield from _TOKEN.findall(text)
+    for word in set(_WORD.findall(text)):
+        for length in _LENGTHS:
+            yield from (word[start : start + length] for start in range(len(word) - length + 1))
+
+
+def _logs_of_postgres(database_url: str) -> Iterator[Path]:
+    """Those of the embedded server: beside its data, which as root lie outside the home."""
+    where = rows(database_url, "SELECT setting FROM pg_settings WHERE name = 'data_directory'")
+    for (data,) in where:
+        yield from sorted(Path(str(data)).parent.glob("postgres.log*"))

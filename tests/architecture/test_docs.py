@@ -10,9 +10,11 @@ from client.console import report_error
 from client.errors import from_problem
 from client.exitcodes import ExitCode
 from contract.problems import Problem, ProblemType
+from contract.tasks import FailureReason
 from service.api.explanations import EXPLANATIONS
 from service.api.problems import STATUS, of_error
 from service.api.submissions import read_submission, understand
+from service.domain import leasing
 from service.domain.datasets import known
 from service.domain.errors import InvalidSubmission
 from service.domain.experiment import Dataset
@@ -30,6 +32,17 @@ def test_the_pages_of_problem_types_say_what_the_documentation_says() -> None:
     rows = re.findall(r"^\| `([a-z-]+)` \| \d{3} \| (.*) \| (.*) \|$", (DOCS / "errors.md").read_text(), re.MULTILINE)
     plain = {code: tuple(re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", text) for text in texts) for code, *texts in rows}
     assert plain == EXPLANATIONS
+
+
+@pytest.mark.parametrize(
+    ("document", "heading"), [("errors.md", "## Of a training"), ("worker-protocol.md", "## Failures")]
+)
+def test_every_reason_of_a_failure_is_documented(document: str, heading: str) -> None:
+    (section,) = re.findall(rf"^{heading}$(.*?)(?=^## |\Z)", (DOCS / document).read_text(), re.MULTILINE | re.DOTALL)
+    firsts = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    listed = [reason for first in firsts for reason in re.findall(r"`([a-z-]+)`", first)]
+    assert sorted(listed) == sorted(get_args(FailureReason))
+    assert set(listed) == set(leasing.FailureReason)
 
 
 def test_every_exit_code_is_documented() -> None:

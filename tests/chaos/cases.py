@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from statistics import quantiles
-from typing import Any
+from typing import Any, Literal
 
 from tests.chaos.proxy import HEALTHY, Faults
 from tests.chaos.stack import ChaosStack, chaos_stack
@@ -41,7 +41,8 @@ class Case:
     """What is done to which stack.
 
     With ``steady`` blows go on until all trials are complete, after pauses that are exponential around the lower bound.
-    Where workers are ``unharmed`` no lease may be lost, and leases are longer, for slow machines.
+    Where workers are ``unharmed`` no lease may be lost, and leases are longer, for slow machines. Every blow has to
+    appear in the figure that is ``told``.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Case:
     steady: bool = False
     unharmed: bool = False
     blows_are: str = "kills"
+    told: Literal["recovery", "restarted"] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ class Figures:
     statuses: dict[str, int]
     faults: dict[str, int]
     recovery: Spread | None
-    """Of an outage: from the start of what was away to the first request that succeeded again."""
+    """Of an outage of PostgreSQL: from its being back to the first request that succeeded."""
+    restarted: Spread | None
+    """Of a killed server: from the kill, its start included, to the first request that succeeded."""
     reclaimed: Spread | None
     """Of a killed worker's task: from the kill to the next attempt."""
 
@@ -180,6 +184,7 @@ CASES = {
         Size(trials=32, blows=3, pause=(3, 6)),
         Size(trials=0, blows=200, pause=(5, 20), load=50),
         unharmed=True,
+        told="restarted",
     ),
     "R11": Case(
         "PostgreSQL stopped at once and away for up to two seconds",
@@ -188,6 +193,7 @@ CASES = {
         Size(trials=0, blows=50, pause=(5, 40), load=125),
         unharmed=True,
         blows_are="stops",
+        told="recovery",
     ),
     "R12": Case(
         "the connection to PostgreSQL cut around a COMMIT",
@@ -238,12 +244,21 @@ def run(name: str, size_name: str, seed: int = 0) -> Figures:
             assert figures.resumed > 0, "of all who were killed nobody left a snapshot to go on from"
         if case.unharmed:
             assert figures.lost == 0, f"{figures.lost} leases were lost, and no worker was harmed\n{stack.logs()}"
+        check_told(case, figures)
         assert stack.watch.without_retry_after == 0, "503 without Retry-After"
         odd = {status for status in figures.statuses if status.startswith("5")} - {"503"}
         assert not odd, f"answers {odd}\n{stack.logs()}"
         gone = [worker for worker, process in stack.agents.items() if process.poll() is not None]
         assert gone == [], f"{gone} left by themselves\n{stack.logs()}"
     return figures
+
+
+def check_told(case: Case, figures: Figures) -> None:
+    """AssertionError where a blow is missing in the figure that tells of all of them."""
+    if case.told is not None:
+        spread: Spread | None = getattr(figures, case.told)
+        counted = 0 if spread is None else spread.count
+        assert counted == figures.blows, f"{figures.blows} {case.blows_are}, and {counted} in {case.told}"
 
 
 def _beat(stack: ChaosStack, case: Case, size: Size) -> int:
@@ -275,11 +290,8 @@ def _figures(stack: ChaosStack, name: str, size: str, seed: int, blows: int, sec
     statuses = sum((proxy.statuses for proxy in stack.proxies), start=Counter(stack.watch.statuses))
     proxies = [*stack.proxies, *([stack.database_proxy] if stack.database_proxy else [])]
     faults = sum((proxy.done for proxy in proxies), start=Counter[str]())
-    recoveries = [
-        answered - up if name != "R9" else answered - down
-        for down, up in stack.outages
-        if (answered := stack.watch.answered_after(up if name != "R9" else down)) is not None
-    ]
+    last = max([*stack.returns, *stack.server_kills], default=0.0)
+    stack.until(lambda: stack.watch.answered_after(last) is not None, "an answer after the last outage")
     return Figures(
         case=name,
         size=size,
@@ -297,7 +309,8 @@ def _figures(stack: ChaosStack, name: str, size: str, seed: int, blows: int, sec
         requests=sum(statuses.values()),
         statuses={str(status): number for status, number in sorted(statuses.items())},
         faults=dict(sorted(faults.items())),
-        recovery=Spread.of(recoveries),
+        recovery=Spread.of(stack.watch.seconds_after(stack.returns)),
+        restarted=Spread.of(stack.watch.seconds_after(stack.server_kills)),
         reclaimed=Spread.of(_reclaimed(stack)),
     )
 

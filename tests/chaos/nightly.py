@@ -31,6 +31,7 @@ FILLINGS, FULL_SECONDS = 20, 10.0
 NAMES = ("R4", "R6", "R15", *cases.CASES, *repeated.CASES)
 AFTER = {
     "recovery": "the end of an outage, to the first request that succeeds",
+    "restarted": "the server's kill, its start included, to the first request that succeeds",
     "reclaimed": "a worker's kill, to the next attempt at its task",
 }
 

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,6 +61,12 @@ class Watch:
     def answered_after(self, moment: float) -> float | None:
         """When the first request that was sent after a moment (of the monotonic clock) succeeded."""
         return next((at for at, status in self.answers if at >= moment and status == httpx.codes.OK), None)
+
+    def seconds_after(self, moments: Iterable[float]) -> list[float]:
+        """From each moment to the first request after it that succeeded. AssertionError where none has."""
+        found = [(moment, self.answered_after(moment)) for moment in moments]
+        assert all(answered is not None for _, answered in found), "no request succeeded after an outage"
+        return [answered - moment for moment, answered in found if answered is not None]
 
     def _run(self) -> None:
         headers = {"Authorization": f"Bearer {self.token}"}
@@ -116,8 +122,10 @@ class ChaosStack(Stack):
         self.agents: dict[str, subprocess.Popen[bytes]] = {}
         self.killed: dict[str, datetime] = {}
         """When each worker was killed, by its name."""
-        self.outages: list[tuple[float, float]] = []
-        """When each outage began, and when what was away had been started again (monotonic clock)."""
+        self.server_kills: list[float] = []
+        """When the server was killed (monotonic clock)."""
+        self.returns: list[float] = []
+        """When PostgreSQL was back after each of its outages (monotonic clock)."""
         self.submitted = 0
 
     def hire(self) -> None:
@@ -140,22 +148,21 @@ class ChaosStack(Stack):
 
     def kill_server(self) -> None:
         """kill -9 of the first server, which is started again at once."""
-        began = time.monotonic()
+        self.server_kills.append(time.monotonic())
         self.server.kill()
         self.server.wait()
         self._processes.remove(self.server)
         self.start_server()
-        self.outages.append((began, time.monotonic()))
 
     def stop_database(self, seconds: float) -> None:
         """PostgreSQL ends at once, as after `pg_ctl stop -m immediate`, and is away for some seconds."""
-        began, postmaster = time.monotonic(), self.database.pid
+        postmaster = self.database.pid
         assert postmaster is not None
         os.kill(postmaster, signal.SIGQUIT)
         self.until(lambda: not self.database.running(), "the database to end")
         time.sleep(seconds)
         self.database.ensure()
-        self.outages.append((began, time.monotonic()))
+        self.returns.append(time.monotonic())
 
     def keep_busy(self, trials: int) -> None:
         """Submit an experiment of four searches with so many trials each, unless one runs."""

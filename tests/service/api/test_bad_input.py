@@ -3,7 +3,8 @@
 # ruff: noqa: E501 - tables of inputs
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +12,8 @@ import pytest
 
 from contract.problems import Problem
 from service.api.problems import STATUS
-from tests.service.api.helpers import submission, trained
+from tests.service.api.conftest import Running
+from tests.service.api.helpers import evaluated, hold_task, submission, trained
 
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 ATTEMPT = f"/v1/worker/tasks/{NOWHERE}/attempts/1"
@@ -164,7 +166,7 @@ def outcome(**changes: Any) -> dict[str, Any]:
     return {"result": changed(trained("a" * 64)["result"], **changes)}
 
 
-WORKER_CALLS: list[tuple[str, str, Any]] = [
+REGISTRATIONS: list[tuple[str, str, Any]] = [
     ("PUT", "/v1/worker/workers/1", REGISTRATION),
     ("PUT", f"/v1/worker/workers/{NOWHERE}", {}),
     ("PUT", f"/v1/worker/workers/{NOWHERE}", changed(REGISTRATION, slots=0)),
@@ -174,44 +176,102 @@ WORKER_CALLS: list[tuple[str, str, Any]] = [
     ("PUT", f"/v1/worker/workers/{NOWHERE}", changed(REGISTRATION, info={"host": "a\x00"})),
     ("PUT", f"/v1/worker/workers/{NOWHERE}", changed(REGISTRATION, datasets=[{"name": "x"}])),
     ("PUT", f"/v1/worker/workers/{NOWHERE}", changed(REGISTRATION, datasets=[{}] * 1001)),
-    ("POST", "/v1/worker/leases", LEASE),
     ("POST", "/v1/worker/leases", changed(LEASE, wait_seconds=31)),
     ("POST", "/v1/worker/leases", changed(LEASE, wait_seconds=-1)),
     ("POST", "/v1/worker/leases", changed(LEASE, request_id="1")),
     ("POST", "/v1/worker/leases", changed(LEASE, attempts=1)),
-    ("POST", f"{ATTEMPT}/heartbeat", {}),
     ("POST", f"/v1/worker/tasks/{NOWHERE}/attempts/0/heartbeat", {}),
     ("POST", f"/v1/worker/tasks/{NOWHERE}/attempts/-1/heartbeat", {}),
     ("POST", f"/v1/worker/tasks/{NOWHERE}/attempts/2147483648/heartbeat", {}),
-    ("POST", f"{ATTEMPT}/heartbeat", {"fraction": 1.1}),
-    ("POST", f"{ATTEMPT}/heartbeat", {"reports": [{"step": -1, "epoch": 0, "validation_accuracy": 0}]}),
-    ("POST", f"{ATTEMPT}/heartbeat", {"reports": [{"step": 2**60, "epoch": 0, "validation_accuracy": 0}]}),
-    ("POST", f"{ATTEMPT}/heartbeat", {"reports": [{"step": 1, "epoch": 0, "validation_accuracy": float("nan")}]}),
-    ("POST", f"{ATTEMPT}/heartbeat", {"reports": [{"step": 1, "epoch": float("inf"), "validation_accuracy": 0}]}),
-    ("PUT", f"{ATTEMPT}/result", {}),
+]
+# What is well-formed, and nobody's.
+UNKNOWN: list[tuple[str, str, Any]] = [
+    ("POST", "/v1/worker/leases", LEASE),
+    ("POST", f"{ATTEMPT}/heartbeat", {}),
     ("PUT", f"{ATTEMPT}/result", trained("a" * 64)),
-    ("PUT", f"{ATTEMPT}/result", outcome(outcome="great")),
-    ("PUT", f"{ATTEMPT}/result", outcome(validation_accuracy=1.5)),
-    ("PUT", f"{ATTEMPT}/result", outcome(validation_accuracy=float("nan"))),
-    ("PUT", f"{ATTEMPT}/result", outcome(training_seconds=-1)),
-    ("PUT", f"{ATTEMPT}/result", outcome(total_seconds=float("inf"))),
-    ("PUT", f"{ATTEMPT}/result", outcome(checkpoint="../../etc/passwd")),
-    ("PUT", f"{ATTEMPT}/result", outcome(memory={"peak_bytes": 2**70})),
-    ("PUT", f"{ATTEMPT}/result", outcome(curve=[{}] * 10)),
-    ("PUT", f"{ATTEMPT}/result", outcome(provenance={"a": "\x00" * 600})),
-    ("PUT", f"{ATTEMPT}/result", outcome(extra=1)),
-    ("PUT", f"{ATTEMPT}/failure", {"reason": "bored", "message": ""}),
-    ("PUT", f"{ATTEMPT}/failure", {"reason": "crashed", "message": "a\x00"}),
-    ("PUT", f"{ATTEMPT}/failure", {"reason": "crashed", "message": "a", "log": "x" * 64_001}),
+    ("PUT", f"{ATTEMPT}/snapshot", {"sha256": "a" * 64, "fraction": 0.5}),
     ("PUT", f"{ATTEMPT}/failure", {"reason": "crashed", "message": "late"}),
     ("POST", f"{ATTEMPT}/release", None),
 ]
+# Of an attempt that its worker holds: what is refused is refused for what it says.
+OF_AN_ATTEMPT: list[tuple[str, str, Any]] = [
+    ("POST", "heartbeat", []),
+    ("POST", "heartbeat", {"fraction": 1.1}),
+    ("POST", "heartbeat", {"extra": 1}),
+    ("POST", "heartbeat", {"reports": [{"step": -1, "epoch": 0, "validation_accuracy": 0}]}),
+    ("POST", "heartbeat", {"reports": [{"step": 2**60, "epoch": 0, "validation_accuracy": 0}]}),
+    ("POST", "heartbeat", {"reports": [{"step": 1, "epoch": 0, "validation_accuracy": 1.5}]}),
+    ("POST", "heartbeat", {"reports": [{"step": 1, "epoch": 0, "validation_accuracy": float("nan")}]}),
+    ("POST", "heartbeat", {"reports": [{"step": 1, "epoch": float("inf"), "validation_accuracy": 0}]}),
+    ("PUT", "result", {}),
+    ("PUT", "result", trained("a" * 64)),
+    ("PUT", "result", outcome(outcome="great")),
+    ("PUT", "result", outcome(validation_accuracy=1.5)),
+    ("PUT", "result", outcome(validation_accuracy=float("nan"))),
+    ("PUT", "result", outcome(training_seconds=-1)),
+    ("PUT", "result", outcome(total_seconds=float("inf"))),
+    ("PUT", "result", outcome(checkpoint="../../etc/passwd")),
+    ("PUT", "result", outcome(checkpoint=None)),
+    ("PUT", "result", outcome(memory={"peak_bytes": 2**70})),
+    ("PUT", "result", outcome(memory=changed(trained("a" * 64)["result"]["memory"], peak_bytes=2**70))),
+    ("PUT", "result", outcome(curve=[{}] * 10)),
+    ("PUT", "result", outcome(provenance={"a": "\x00" * 600})),
+    ("PUT", "result", outcome(extra=1)),
+    ("PUT", "result", evaluated()),
+    ("PUT", "snapshot", {"sha256": "a" * 64, "fraction": 0.5}),
+    ("PUT", "snapshot", {"sha256": "A" * 64, "fraction": 0.5}),
+    ("PUT", "snapshot", {"sha256": "a" * 64, "fraction": 1.5}),
+    ("PUT", "snapshot", {"sha256": "a" * 64, "fraction": 0.5, "extra": 1}),
+    ("PUT", "failure", {"reason": "bored", "message": ""}),
+    ("PUT", "failure", {"reason": "crashed", "message": "a\x00"}),
+    ("PUT", "failure", {"reason": "crashed", "message": "a" * 2_001}),
+    ("PUT", "failure", {"reason": "crashed", "message": "a", "log": "x" * 64_001}),
+    ("PUT", "failure", {"reason": "crashed", "message": "a", "seconds": -1}),
+    ("PUT", "failure", {"reason": "crashed", "message": "a", "extra": 1}),
+]
 
 
-@pytest.mark.parametrize(("method", "path", "body"), WORKER_CALLS, ids=lambda part: str(part)[:70])
+def sent(worker: httpx.Client, method: str, path: str, body: Any) -> Problem:
+    """What is answered to a document, as Python writes it: NaN and infinities included."""
+    return check(worker.request(method, path, content=json.dumps(body), headers={"Content-Type": "application/json"}))
+
+
+@pytest.mark.parametrize(("method", "path", "body"), REGISTRATIONS, ids=lambda part: str(part)[:70])
 def test_a_worker_that_errs_is_told_why(worker: httpx.Client, method: str, path: str, body: Any) -> None:
-    headers = {"Content-Type": "application/json"}
-    check(worker.request(method, path, content=json.dumps(body), headers=headers))
+    assert sent(worker, method, path, body).type == "/problems/invalid-request"
+
+
+@pytest.mark.parametrize(("method", "path", "body"), UNKNOWN, ids=lambda part: str(part)[:70])
+def test_workers_and_attempts_that_nobody_has_are_unknown(
+    worker: httpx.Client, method: str, path: str, body: Any
+) -> None:
+    assert sent(worker, method, path, body).type == "/problems/not-found"
+
+
+@pytest.fixture(scope="module")
+def attempt(server: Running) -> Iterator[str]:
+    """The address of one attempt that its worker holds through all of these tests."""
+    with client(server, server.settings.admin_token_file) as admin:
+        with client(server, server.settings.worker_token_file) as worker:
+            made = hold_task(admin, worker)
+            yield f"/v1/worker/tasks/{made['task']}/attempts/{made['attempt']}"
+            worker.delete(f"/v1/worker/workers/{made['worker']}")
+        admin.post(f"/v1/experiments/{made['experiment']}/cancel")
+
+
+def client(server: Running, token: Path) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+    return httpx.Client(base_url=server.url, headers=headers, timeout=40, trust_env=False)
+
+
+@pytest.mark.parametrize(("method", "what", "body"), OF_AN_ATTEMPT, ids=lambda part: str(part)[:70])
+def test_a_worker_that_errs_about_its_task_is_told_why_and_keeps_it(
+    worker: httpx.Client, attempt: str, method: str, what: str, body: Any
+) -> None:
+    told = "/problems/invalid-request", "/problems/invalid-artifact"
+    assert sent(worker, method, f"{attempt}/{what}", body).type in told
+    beat = worker.post(f"{attempt}/heartbeat", json={})
+    assert (beat.status_code, beat.json()["command"]) == (200, "continue")
 
 
 def test_a_chunked_body_is_cut_at_the_limit(admin: httpx.Client) -> None:

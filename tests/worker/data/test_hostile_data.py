@@ -3,19 +3,20 @@
 import io
 import os
 import pickle
-import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.memory import Confined
 from worker.data import DataError, register
 
 ImageFolder = Callable[..., Path]
+Refusal = Callable[[Path, Path], str]
 
 
 class Canary:
@@ -28,19 +29,45 @@ class Canary:
         return os.system, (f"touch {self.path}",)
 
 
-def refusal(path: Path, home: Path) -> str:
-    """The one line of the refusal; within 64 MiB of memory, and nothing of the data set is there."""
-    tracemalloc.start()
+def told(path: Path, home: Path) -> str:
+    """What registering a data set is refused with, if it is."""
     try:
-        with pytest.raises(DataError) as caught:
-            register("hostile", path, home)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 64 * 2**20
-    assert not list(home.rglob("manifest.json"))
-    [line] = str(caught.value).splitlines()
-    return line
+        register("hostile", path, home)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="module")
+def confined(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Confined]:
+    """A process that has registered images and an archive, and so has all it needs for that."""
+    place = tmp_path_factory.mktemp("harmless")
+    for label in ("rose", "tulip"):
+        (place / "flowers" / label).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (6, 4)).save(place / "flowers" / label / f"{number}.png")
+    images, labels = array(np.zeros((6, 8, 8), np.uint8)), array([0, 1, 0, 1, 0, 1])
+    with Confined() as process:
+        assert process(harmless, place / "flowers", npz(place / "a.npz", images=images, labels=labels)) == (True, 0)
+        yield process
+
+
+def harmless(folder: Path, archive: Path) -> bool:
+    return (told(folder, folder.parent / "one"), told(archive, folder.parent / "two")) == ("", "")
+
+
+@pytest.fixture
+def refusal(confined: Confined) -> Refusal:
+    """The one line of a refusal; within 16 MiB of memory, and nothing of the data set is there."""
+
+    def refused(path: Path, home: Path) -> str:
+        said, grown = confined(told, path, home)
+        assert grown < 16 * 2**20
+        assert not list(home.rglob("manifest.json"))
+        [line] = said.splitlines()
+        return line
+
+    return refused
 
 
 def npz(path: Path, **members: bytes) -> Path:
@@ -62,7 +89,7 @@ def array(value: object) -> bytes:
     return made.getvalue()
 
 
-def test_pickles_inside_and_outside_are_not_run(tmp_path: Path, home: Path) -> None:
+def test_pickles_inside_and_outside_are_not_run(tmp_path: Path, home: Path, refusal: Refusal) -> None:
     canary = tmp_path / "canary"
     pickled = pickle.dumps(Canary(canary))
     labels = array([0, 1, 0, 1, 0, 1])
@@ -82,12 +109,14 @@ def test_pickles_inside_and_outside_are_not_run(tmp_path: Path, home: Path) -> N
 
 
 @pytest.mark.parametrize("claim", [(2**62,), (10**6, 10**6), (2**31, 2**31, 3)])
-def test_arrays_that_claim_more_than_they_hold_are_refused(tmp_path: Path, home: Path, claim: tuple[int, ...]) -> None:
+def test_arrays_that_claim_more_than_they_hold_are_refused(
+    tmp_path: Path, home: Path, refusal: Refusal, claim: tuple[int, ...]
+) -> None:
     path = npz(tmp_path / "a.npz", images=header(claim), labels=array([0, 1]))
     assert "cannot be read" in refusal(path, home)
 
 
-def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, home: Path) -> None:
+def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, home: Path, refusal: Refusal) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("images.npy", "labels.npy"):
             with archive.open(name, "w") as member:
@@ -98,7 +127,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path: Path, home: Path) -> None:
     assert "unpacks to" in refusal(tmp_path / "a.npz", home)
 
 
-def test_headers_of_numpy_are_data_and_no_code(tmp_path: Path, home: Path) -> None:
+def test_headers_of_numpy_are_data_and_no_code(tmp_path: Path, home: Path, refusal: Refusal) -> None:
     canary = tmp_path / "canary"
     text = f"__import__('os').system('touch {canary}')".ljust(117).encode() + b"\n"
     for head in (text, b"{" * 60_000, b"(" * 200):
@@ -130,7 +159,9 @@ def test_names_that_lead_out_of_the_home_are_refused(tmp_path: Path, home: Path,
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flowers"]
 
 
-def test_links_that_lead_out_of_the_folder_are_refused(tmp_path: Path, home: Path, image_folder: ImageFolder) -> None:
+def test_links_that_lead_out_of_the_folder_are_refused(
+    tmp_path: Path, home: Path, refusal: Refusal, image_folder: ImageFolder
+) -> None:
     folder = image_folder("flowers", {"rose": 3, "tulip": 3})
     image_folder("private", {"holiday": 1})
     for name, target in (("9.png", tmp_path / "private/holiday/0.png"), ("8.png", Path("/etc/passwd"))):
@@ -160,14 +191,16 @@ def png(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize("side", [5_000, 12_000, 60_000, 2**31 - 1])
 def test_images_that_claim_to_be_huge_are_refused_by_their_header(
-    home: Path, image_folder: ImageFolder, side: int
+    home: Path, refusal: Refusal, image_folder: ImageFolder, side: int
 ) -> None:
     folder = image_folder("flowers", {"rose": 3, "tulip": 3})
     (folder / "rose" / "0.png").write_bytes(png(side, side))
     assert "0.png" in refusal(folder, home)
 
 
-def test_images_of_other_formats_under_the_name_of_one_are_refused(home: Path, image_folder: ImageFolder) -> None:
+def test_images_of_other_formats_under_the_name_of_one_are_refused(
+    home: Path, refusal: Refusal, image_folder: ImageFolder
+) -> None:
     folder = image_folder("flowers", {"rose": 3, "tulip": 3})
     made = io.BytesIO()
     Image.new("L", (6, 4)).save(made, "GIF")
