@@ -101,11 +101,11 @@ class Limits:
                     del self._streams[identity.key]
 
     def check_login(self, address: str) -> None:
-        """Before a one-time code is looked up."""
-        self._check("login", address, self._settings.logins_per_minute, "too many codes that were not valid")
+        """Before the body of a login is read."""
+        self._check("login", address, self._settings.logins_per_minute, "too many logins that failed")
 
     def note_login(self, address: str) -> None:
-        """A code was not valid."""
+        """A login failed, whatever was wrong with it."""
         self._hit("login", address, self._settings.logins_per_minute)
 
     def _slots_of(self, store: Storage, token: UUID, alive_seconds: float) -> int:

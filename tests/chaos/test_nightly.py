@@ -69,10 +69,9 @@ def test_the_table_shows_what_was_measured(
         "| R5 | 50 kills | 2,000 | 2,011 | 3 | 2 | 0 | 31,000 | 0 | 2 | 1,234 |"
     )
     assert any(row.startswith("| R11 | the end of an outage") and "0.75 s" in row for row in printed)
-    assert [row for row in printed if row.startswith("| R9 | the")] == [
-        "| R9 | the server's kill, its start included, to the first request that succeeds | 200 "
-        "| 4.80 s | 16.50 s | 22.70 s |"
-    ], "another moment than that of R11, and so another name"
+    (kills,) = [row for row in printed if row.startswith("| R9 | the")]
+    assert kills.startswith("| R9 | the server's kill, its start included"), "another moment than that of R11"
+    assert kills.endswith("| 200 | 4.80 s | 16.50 s | 22.70 s |")
     assert printed[-1] == "another"
 
 

@@ -393,27 +393,3 @@ def test_an_outcome_has_to_fit_its_task(lab: Lab, lease: LeasedTask) -> None:
 def test_a_pruned_trial_enters_the_model_at_its_last_value(lab: Lab, lease: LeasedTask) -> None:
     lab.finish(lease, 0.25, "pruned")
     assert lab.rows("SELECT state, value, diverged FROM trial WHERE ordinal = 0") == [("pruned", 0.25, False)]
-
-
-def test_an_attempt_measures_so_much_and_goes_on(
-    lab: Lab, worker: UUID, lease: LeasedTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.storage.results.MOST", 6)
-
-    def send(*steps: int, value: float = 0.5) -> None:
-        assert renew(lab, lease, *(Measurement(step, 1.0, value) for step in steps)).command is Command.CONTINUE
-
-    def kept() -> dict[int, float]:
-        return {row.step: row.value for row in lab.rows("SELECT step, value FROM report ORDER BY step")}
-
-    send(1, 2, 3, 4)
-    send(9, 4, 8, 7, value=0.6)
-    assert kept() == {1: 0.5, 2: 0.5, 3: 0.5, 4: 0.6, 8: 0.6, 9: 0.6}
-    send(11, 12)
-    send(1, 12, value=0.7)
-    assert kept() == {1: 0.7, 2: 0.5, 3: 0.5, 4: 0.6, 8: 0.6, 9: 0.6}
-    # Its result counts; another attempt has room of its own.
-    lab.finish(lease)
-    other = lab.take(worker)
-    renew(lab, other, *(Measurement(step, 1.0, 0.1) for step in range(6)))
-    assert lab.value("SELECT count(*) FROM report WHERE value = 0.1") == 6
