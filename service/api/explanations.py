@@ -105,7 +105,7 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "please report it with what the server's log has of its `trace_id`",
     ),
     "database-unavailable": Explanation(
-        "PostgreSQL is away",
+        "PostgreSQL is away, or takes no writes",
         "wait as long as `Retry-After` says; nothing is lost",
     ),
     "storage-full": Explanation(
@@ -113,7 +113,7 @@ EXPLANATIONS: Mapping[ProblemType, Explanation] = {
         "make room; workers try again by themselves",
     ),
     "storage-unavailable": Explanation(
-        "the bucket for artifacts is away, or the folder's disk does not answer",
+        "the bucket for artifacts is away, or the folder's disk does not answer or is not mounted",
         "wait as long as `Retry-After` says; see `/readyz`",
     ),
 }
