@@ -32,7 +32,7 @@ class Repeated:
 _TROUBLE = "tests/service/api/test_database_trouble.py"
 _WORKERS = "tests/survival/test_workers.py"
 CASES = {
-    "R1": Repeated(("tests/service/usecases/test_races.py::test_one_of_two_owners_wins",), 10, 50),
+    "R1": Repeated(("tests/service/usecases/test_races.py::test_one_of_two_owners_wins",), 10, 6 * 50),
     "R2": Repeated((f"{_TROUBLE}::test_fifty_workers_lease_two_hundred_tasks_once_each",), 20),
     "R3": Repeated((f"{_TROUBLE}::test_a_claim_whose_answer_is_lost_strands_nothing",), 25, 40),
     "R7": Repeated((f"{_WORKERS}::test_a_worker_that_was_paused_beyond_its_lease_stops_at_its_next_word",), 100),
