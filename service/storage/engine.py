@@ -1,6 +1,5 @@
 """The way into PostgreSQL: one engine, and transactions as the only place that commits."""
 
-import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -160,8 +159,11 @@ class Storage:
         """
         event.listen(self.engine, "do_connect", _refuse)
         for connection in list(self.opened):
-            # Only the socket: closing the connection would wait for the thread that uses it.
-            with suppress(OSError, Psycopg2Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
+            # Only the socket, whatever its family: closing the connection would wait for the thread that uses it.
+            with (
+                suppress(OSError, Psycopg2Error),
+                socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as line,
+            ):
                 line.shutdown(socket.SHUT_RDWR)
         self.close()
 

@@ -79,10 +79,8 @@ def calls_out(tree: ast.AST) -> bool:
                     return True
             case ast.Call(func=ast.Attribute(attr="create_connection" | "open_connection" | "urlopen")):
                 return True
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="socket"), attr="socket"), keywords=given):
-                # One that is open already leads where it leads.
-                if not any(keyword.arg == "fileno" for keyword in given):
-                    return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="socket"), attr="socket")):
+                return True
     return False
 
 

@@ -179,6 +179,8 @@ class LeaseMachine(RuleBasedStateMachine):
         told = attempt.outcome in ("failed", "struck") or task.state == "cancelled"
         if attempt.current and (told or (attempt.outcome == "lost" and task.state == "ready")):
             assert answer.json()["state"] == task.state
+            if not told and reason == "preempted":
+                attempt.outcome = "failed"
         elif attempt.current and task.state == "leased":
             attempt.outcome = "struck" if reason in ("crashed", "out-of-memory") else "failed"
             task.state, task.resting = answer.json()["state"], True
@@ -197,6 +199,8 @@ class LeaseMachine(RuleBasedStateMachine):
         answer = self.world.call("POST", f"{attempt.path}/release")
         if attempt.current and attempt.task.state in ("ready", "cancelled"):
             assert answer.status_code == 204
+            if attempt.outcome == "lost":
+                attempt.outcome = "released"
         elif attempt.current and attempt.task.state == "leased":
             assert answer.status_code == 204
             attempt.outcome, attempt.task.state = "released", "ready"
@@ -369,10 +373,7 @@ class LeaseMachine(RuleBasedStateMachine):
 def run(
     database_url: str, home: Path, examples: int, steps: int, *, chance: int = 0, shrink: bool = False
 ) -> dict[str, Any]:
-    """Play so many games of so many steps; the figures. Raises what a game found, with ``shrink`` its shortest form.
-
-    Games of another ``chance`` are others.
-    """
+    """Play so many games of so many steps; the figures. Raises what a game found, with ``shrink`` its shortest form."""
     world = World(database_url, home)
     machine = seed(chance)(type("LeaseMachine", (LeaseMachine,), {"world": world}))
     try:
