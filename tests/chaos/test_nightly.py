@@ -70,8 +70,10 @@ def test_the_table_shows_what_was_measured(
     )
     assert any(row.startswith("| R11 | the end of an outage") and "0.75 s" in row for row in printed)
     assert [row for row in printed if row.startswith("| R9 | the")] == [
-        "| R9 | the server's kill, its start included, to the first request that succeeds | 200 "
-        "| 4.80 s | 16.50 s | 22.70 s |"
+        (
+            "| R9 | the server's kill, its start included, to the first request that succeeds | 200 "
+            "| 4.80 s | 16.50 s | 22.70 s |"
+        )
     ], "another moment than that of R11, and so another name"
     assert printed[-1] == "another"
 
