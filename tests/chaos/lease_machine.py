@@ -199,8 +199,7 @@ class LeaseMachine(RuleBasedStateMachine):
         answer = self.world.call("POST", f"{attempt.path}/release")
         if attempt.current and attempt.task.state in ("ready", "cancelled"):
             assert answer.status_code == 204
-            if attempt.outcome == "lost":
-                attempt.outcome = "released"
+            attempt.outcome = "released" if attempt.outcome == "lost" else attempt.outcome
         elif attempt.current and attempt.task.state == "leased":
             assert answer.status_code == 204
             attempt.outcome, attempt.task.state = "released", "ready"

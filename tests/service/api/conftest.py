@@ -42,7 +42,10 @@ def module_database(postgres: str, template_database: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(
+    request: pytest.FixtureRequest, module_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """With the ``SETTINGS`` of the module, if it has any."""
     settings = Settings.load(
         home=tmp_path_factory.mktemp("home"),
         database_url=module_database,
@@ -55,6 +58,7 @@ def server(module_database: str, tmp_path_factory: pytest.TempPathFactory) -> It
         claims_per_minute=0,
         logins_per_minute=0,
         guesses_per_minute=0,
+        **getattr(request.module, "SETTINGS", {}),
     )
     app = create_app(settings)
     with serving(app) as url:
