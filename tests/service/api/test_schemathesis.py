@@ -109,6 +109,10 @@ def test_what_openapi_says_is_what_the_server_does(
 
     said = re.sub(r"stagetune_\w+?_[\w-]{20,}", "<token>", ran.stdout + ran.stderr)
     assert ran.returncode == 0, said[-20_000:]
+    tried = re.search(r"Test cases:\s+(\d+) generated", said)
+    assert tried is not None, said[-2_000:]
+    # For the figures of the full size.
+    sys.stdout.write(f"\ntried: {tried[1]}\n")
     assert admin.get(f"/v1/experiments/{experiment['id']}").json()["state"] == "cancelled"
     assert settled_violations(module_database) == []
     # Every body was read, and some of them did what they say.
