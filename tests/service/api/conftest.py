@@ -69,9 +69,11 @@ def server(
 def serving(app: FastAPI) -> Iterator[str]:
     """The application on a free port, with its lifespan."""
     listening = socket.create_server(("127.0.0.1", 0))
+    # On a busy machine a test may rest for seconds, and its next request must not meet the end of its connection.
     config = uvicorn.Config(
-        app, http="h11", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5
-    )
+        app, http="h11", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5,
+        timeout_keep_alive=60,
+    )  # fmt: skip
     running = uvicorn.Server(config)
     started = threading.Event()
     startup = running.startup

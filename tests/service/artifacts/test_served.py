@@ -114,14 +114,14 @@ def test_an_unmounted_folder_is_waited_out_and_nothing_is_called_damaged(databas
         assert send().status_code == 201
         place.rename(tmp_path / "aside")
         place.mkdir()  # what is left of a mount
-        for answer in (send(), *(worker.get(path) for path in paths)):
+        for answer in (send(), *(admin.get(path) for path in paths)):
             assert (answer.status_code, answer.json()["type"]) == (503, "/problems/storage-unavailable")
             assert int(answer.headers["Retry-After"]) > 0
             assert str(tmp_path) not in answer.text
         assert admin.get("/readyz").json()["checks"]["artifacts"] != "ok"
         place.rmdir()
         (tmp_path / "aside").rename(place)
-        assert [worker.get(path).status_code for path in paths] == [200, 404]
+        assert [admin.get(path).status_code for path in paths] == [200, 404]
 
 
 @pytest.mark.parametrize("value", ["s3://", "s3:///prefix", "gs://bucket", "s3://bucket/a?b=c", "https://bucket"])
