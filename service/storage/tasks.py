@@ -192,7 +192,7 @@ def renew(tx: Transaction, task_id: UUID, n: int, lease_seconds: float, fraction
 
     A lease that expired but was not given to anyone else is taken up again, and its strike taken back.
     """
-    expires_at: datetime | None = tx.execute(
+    row = tx.execute(
         f"""
         UPDATE task SET state = 'leased', worker_id = a.worker_id,
                lease_expires_at = now() + make_interval(secs => :lease), fraction = coalesce(:fraction, fraction),
@@ -200,16 +200,19 @@ def renew(tx: Transaction, task_id: UUID, n: int, lease_seconds: float, fraction
         FROM attempt a
         WHERE task.id = :id AND task.attempt = :n AND a.task_id = task.id AND a.n = task.attempt
           AND (task.state = 'leased' OR (task.state = 'ready' AND a.outcome = 'lost'))
-        RETURNING task.lease_expires_at
+        RETURNING task.lease_expires_at AS expires_at, a.outcome
         """,
         {"id": task_id, "n": n, "lease": lease_seconds, "fraction": fraction},
-    ).scalar_one_or_none()
-    if expires_at is not None:
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.outcome == AttemptOutcome.LOST:
         tx.execute(
             "UPDATE attempt SET outcome = NULL, ended_at = NULL, reason = NULL"
             " WHERE task_id = :id AND n = :n AND outcome = 'lost'",
             {"id": task_id, "n": n},
         )
+    expires_at: datetime = row.expires_at
     return expires_at
 
 

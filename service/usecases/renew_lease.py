@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from service.domain.errors import LeaseLost
-from service.domain.pruning import ShouldPrune
+from service.domain.pruning import PruningBrief, ShouldPrune
 from service.domain.states import TaskState
 from service.storage import Storage, results, tasks, trials, workers
 from service.storage.results import Measurement
@@ -64,17 +64,14 @@ def renew_lease(
             return Renewal(Command.DRAIN, expires_at)
         if not tasks.is_wanted(tx, task):
             return Renewal(Command.PAUSE, expires_at)
+        judged = trials.judged(tx, task) if measurements else None
     # The lease is renewed by now, and nothing is locked while the pruner thinks.
-    prune = bool(measurements) and _falls_behind(store, should_prune, task)
+    prune = judged is not None and _falls_behind(store, should_prune, *judged)
     return Renewal(Command.PRUNE if prune else Command.CONTINUE, expires_at)
 
 
-def _falls_behind(store: Storage, should_prune: ShouldPrune, task: UUID) -> bool:
+def _falls_behind(store: Storage, should_prune: ShouldPrune, search: UUID, ordinal: int, brief: PruningBrief) -> bool:
     with store.reading() as tx:
-        judged = trials.judged(tx, task)
-        if judged is None:
-            return False
-        search, ordinal, brief = judged
         measured = trials.measured(tx, search)
     trial = measured.pop(ordinal)
     return should_prune(brief, trial, tuple(measured.values()))
