@@ -137,14 +137,14 @@ WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND
     ids=["a locked table", "a statement that goes on"],
 )
 def test_a_stop_does_not_wait_for_statements(
-    run: Callable[..., Program], module_database: str, trouble: str, seen: str
+    run: Callable[..., Program], database_url: str, trouble: str, seen: str
 ) -> None:
     count = "SELECT count(*) FROM experiment"
-    server = run(STAGETUNE_DATABASE_URL=module_database)
+    server = run(STAGETUNE_DATABASE_URL=database_url)
     with server.client() as admin, server.client("worker") as worker:
         hold_task(admin, worker)
-    before = rows_of(module_database, count)
-    with contextlib.closing(psycopg2.connect(module_database.replace("+psycopg2", "", 1))) as beside:
+    before = rows_of(database_url, count)
+    with contextlib.closing(psycopg2.connect(database_url.replace("+psycopg2", "", 1))) as beside:
         beside.cursor().execute(trouble)
 
         def submit() -> None:
@@ -154,15 +154,15 @@ def test_a_stop_does_not_wait_for_statements(
         submitting = [Background(submit) for _ in range(3)]
         for thread in submitting:
             thread.start()
-        until(lambda: bool(rows_of(module_database, seen)), "statements that wait")
+        until(lambda: bool(rows_of(database_url, seen)), "statements that wait")
         assert server.stop(GRACE_SECONDS) == 0, server.log.read_text()
         for thread in submitting:
             thread.result()
         beside.rollback()
     others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-    rows_of(module_database, f"SELECT pg_terminate_backend(pid, 10000) {others}")
-    rows_of(module_database, "DROP FUNCTION IF EXISTS slow CASCADE")
-    assert rows_of(module_database, count) == before
+    rows_of(database_url, f"SELECT pg_terminate_backend(pid, 10000) {others}")
+    rows_of(database_url, "DROP FUNCTION IF EXISTS slow CASCADE")
+    assert rows_of(database_url, count) == before
 
 
 @pytest.mark.parametrize("recovery", ["as it is", "for hours"])

@@ -13,6 +13,9 @@ from worker.training.errors import Paused
 from worker.training.loop import Progress
 from worker.training.spec import Budget, Command, Conv, Ending, Hyperparameters, Pool, Recipe, Stage
 
+# Real trainings: on a machine with other work to do each takes a minute and more.
+pytestmark = pytest.mark.timeout(400)
+
 CPU = torch.device("cpu")
 FIRST = Stage((Conv(3, 16), Conv(3, 16), Pool(2)), (1, 8, 8), (16, 4, 4))
 SECOND = Stage((Conv(3, 16), Pool(2)), (16, 4, 4), (16, 2, 2))
