@@ -41,8 +41,8 @@ class Case:
     """What is done to which stack.
 
     With ``steady`` blows go on until all trials are complete, after pauses that are exponential around the lower bound.
-    Where workers are ``unharmed`` no lease may be lost. There leases are longer, and where the network lets little through
-    for minutes: three that run out are a dead letter. Every blow has to appear in the figure that is ``told``.
+    Where workers are ``unharmed`` no lease may be lost. There leases are longer, and where the network lets little
+    through for minutes: three that run out are a dead letter. Every blow has to appear in the figure that is ``told``.
     """
 
     title: str
