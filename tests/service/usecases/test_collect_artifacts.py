@@ -12,6 +12,7 @@ from service.artifacts.store import Upload
 from service.domain.errors import ArtifactDamaged, InvalidArtifact, NotFound, StorageUnavailable
 from service.domain.leasing import FailureReason
 from service.storage import Storage, artifacts
+from service.storage.tasks import LeasedTask
 from service.usecases.collect_artifacts import collect_artifacts, discard_artifacts
 from service.usecases.record_artifact import record_artifact, reuse_artifact
 from service.usecases.record_failure import record_failure
@@ -92,13 +93,19 @@ def test_what_anything_names_stays(lab: Lab, files: ArtifactStore) -> None:
     assert names(files) == {result, snapshot, prefix, last}
 
 
-def test_the_snapshot_of_a_task_that_has_ended_goes_at_once(lab: Lab, files: ArtifactStore) -> None:
+def snapshotted(lab: Lab, files: ArtifactStore) -> tuple[LeasedTask, str]:
+    """A lease, and the digest of its snapshot."""
     lab.submit()
     worker = lab.worker()
     lab.plan()
     lease = lab.take(worker)
     snapshot = upload(lab.store, files, 1)
     record_snapshot(lab.store, lease.task, lease.attempt, snapshot, 0.5)
+    return lease, snapshot
+
+
+def test_the_snapshot_of_a_task_that_has_ended_goes_at_once(lab: Lab, files: ArtifactStore) -> None:
+    lease, snapshot = snapshotted(lab, files)
     lab.finish(lease)
 
     collect_artifacts(lab.store, files, HOUR)
@@ -107,12 +114,7 @@ def test_the_snapshot_of_a_task_that_has_ended_goes_at_once(lab: Lab, files: Art
 
 
 def test_the_snapshot_of_a_failed_task_waits_for_a_retry_through_the_grace(lab: Lab, files: ArtifactStore) -> None:
-    lab.submit()
-    worker = lab.worker()
-    lab.plan()
-    lease = lab.take(worker)
-    snapshot = upload(lab.store, files, 1)
-    record_snapshot(lab.store, lease.task, lease.attempt, snapshot, 0.5)
+    lease, snapshot = snapshotted(lab, files)
     record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES)
     make_old(lab.store, files, snapshot, 2 * HOUR)
 

@@ -208,6 +208,14 @@ def test_a_late_heartbeat_takes_the_task_up_again_and_its_strike_back(lab: Lab, 
     assert lab.finish(lease).repeated is False
 
 
+def taken_again(lab: Lab, worker: UUID, lease: LeasedTask) -> LeasedTask:
+    """The task's next attempt, after a lease that ran out and left a strike."""
+    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
+    lab.expire(lease)
+    reap(lab)
+    return lab.take(worker)
+
+
 GOODBYES: dict[str, tuple[Callable[[Lab, LeasedTask], object], str]] = {
     "release": (WRITES["release"], "released"),
     "preempted": (lambda lab, lease: fail(lab, lease, FailureReason.PREEMPTED), "failed"),
@@ -218,11 +226,8 @@ GOODBYES: dict[str, tuple[Callable[[Lab, LeasedTask], object], str]] = {
 def test_a_late_stop_in_good_order_takes_its_strike_back(
     lab: Lab, worker: UUID, lease: LeasedTask, stop: Callable[[Lab, LeasedTask], object], outcome: str
 ) -> None:
-    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
-    lab.expire(lease)
-    reap(lab)
     # Another one's strike stays.
-    lease = lab.take(worker)
+    lease = taken_again(lab, worker, lease)
     lab.expire(lease)
     reap(lab)
     assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=lease.task) == [("ready", 2)]
@@ -242,10 +247,7 @@ def test_a_late_stop_in_good_order_takes_its_strike_back(
 def test_a_late_stop_after_an_outage_takes_back_no_strike_of_others(
     lab: Lab, worker: UUID, lease: LeasedTask, stop: Callable[[Lab, LeasedTask], object], outcome: str
 ) -> None:
-    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
-    lab.expire(lease)
-    reap(lab)
-    lease = lab.take(worker)
+    lease = taken_again(lab, worker, lease)
     granted_and_run_out(lab)
     assert reap(lab) == 1
     stop(lab, lease)
@@ -352,10 +354,7 @@ def test_an_outage_longer_than_a_workers_patience_costs_no_strike(lab: Lab, work
 def test_a_worker_that_comes_back_after_all_keeps_its_task_and_the_strikes_of_others(
     lab: Lab, worker: UUID, lease: LeasedTask
 ) -> None:
-    lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
-    lab.expire(lease)
-    reap(lab)
-    lease = lab.take(worker)
+    lease = taken_again(lab, worker, lease)
     granted_and_run_out(lab)
     assert reap(lab) == 1
 
