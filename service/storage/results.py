@@ -17,8 +17,9 @@ from service.storage.tables import report, result
 
 # Measurements that are kept of an attempt; a curve has no more, and whoever sends more would fill the database.
 MOST = 100_000
-# What the attempts ``a`` took. No sum of what stands there, whoever sent it, may overflow: that is an error.
-SPENT = "coalesce(sum(least(a.seconds, 1e9)), 0)"
+# What the attempts ``a`` that have ended took. No sum of what stands there, whoever sent it, may overflow: that is an
+# error. For an attempt that goes on, least() would take the bound.
+SPENT = "coalesce(sum(least(a.seconds, 1e9)) FILTER (WHERE a.seconds IS NOT NULL), 0)"
 # What search ``s`` has cost so far: all attempts at its range test and its trials that have ended.
 SEARCH_SECONDS = f"""(SELECT {SPENT} FROM task t JOIN attempt a ON a.task_id = t.id
                      WHERE t.search_id = s.id AND t.kind IN ('trial', 'range-test'))"""

@@ -6,6 +6,7 @@ from uuid import UUID
 from service.domain.leasing import FailureReason
 from service.domain.states import ExperimentState
 from service.storage.tasks import LeasedTask
+from service.usecases.build_report import build_report
 from service.usecases.look_up import get_experiment
 from service.usecases.record_failure import record_failure
 from service.usecases.record_result import record_result
@@ -63,6 +64,19 @@ def test_failed_attempts_and_range_tests_are_spent_as_well(lab: Lab) -> None:
     lab.drive(experiment, lab.worker(), work)
 
     assert lab.rows(SPENDER)[0].seconds == 2 * (4.0 + 3 * 3.0) + 10.0
+
+
+def test_a_trial_that_goes_on_has_spent_nothing_yet(lab: Lab) -> None:
+    experiment, worker = submit(lab), lab.worker()
+    lab.plan()
+    while not spends(lease := lab.take(worker)):
+        lab.finish(lease)
+        lab.plan()
+
+    lab.plan()
+
+    assert lab.rows(SPENDER)[0].state == "open"
+    assert build_report(lab.store, experiment).search_seconds == 2 * 3 * 3.0
 
 
 def test_it_has_a_trial_even_without_any_seconds(lab: Lab) -> None:
