@@ -20,13 +20,13 @@ from contract.base import (
     Seconds,
     Strict,
 )
-from contract.submission import Head, Objective, Point
+from contract.submission import Head, Objective, Point, Schedule
 
 TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
 Command = Literal["continue", "prune", "pause", "cancel", "drain"]
-FailureReason = Literal[
-    "lost", "out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit", "outage"
-]
+WorkerReason = Literal["out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit"]
+FailureReason = Literal[WorkerReason, "lost", "outage"]
+"""The last two are the server's to find: nobody sends them."""
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Notes = Annotated[dict[Name, Note], Field(max_length=100)]
 Text = Annotated[str, StringConstraints(max_length=64_000, pattern=r"^[^\x00]*$")]
@@ -127,6 +127,7 @@ class Recipe(Strict):
     standardize_inputs: bool
     objective: Objective = Field("classification", description="else the head is trained on detached features")
     cached_features: bool = Field(True, description="else the prefix runs for every batch, and its time counts")
+    schedule: Schedule = Field("constant", description="cosine: the learning rate falls to zero over the epochs")
 
 
 class EmbeddingUse(Strict):
@@ -306,7 +307,7 @@ class ResultAccepted(Lenient):
 class TaskFailure(Strict):
     """An attempt that ended without a result, told by the worker itself."""
 
-    reason: FailureReason
+    reason: WorkerReason
     message: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00]*$")]
     log: Text = ""
     seconds: Seconds = 0.0

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 from contract.tasks import (
     EmbeddingOutcome,
     EvaluationOutcome,
-    FailureReason,
     Lease,
     LeaseRequest,
     Outcome,
@@ -25,6 +24,7 @@ from contract.tasks import (
     TaskFailure,
     TaskResult,
     TrainingOutcome,
+    WorkerReason,
     WorkerRegistration,
 )
 from worker.client import LeaseLost, ProtocolError, ServerClient, Unreachable
@@ -239,7 +239,7 @@ class Agent:
         except Unreachable as outage:
             log.warning("%s: not handed back: %s", lease.label, outage)
 
-    def _fail(self, lease: Lease, reason: FailureReason, message: str, started: float) -> None:
+    def _fail(self, lease: Lease, reason: WorkerReason, message: str, started: float) -> None:
         failure = TaskFailure(
             reason=reason,
             message=_sendable(message)[:2_000],

@@ -2,7 +2,7 @@
 
 import threading
 
-from contract.tasks import Command, FailureReason, Measurement
+from contract.tasks import Command, Measurement, WorkerReason
 
 _REPORTS = 1_000
 
@@ -18,7 +18,7 @@ class Stopped(Exception):
 class TaskFailed(Exception):
     """The task cannot be done, for a reason that the protocol names."""
 
-    def __init__(self, reason: FailureReason, message: str) -> None:
+    def __init__(self, reason: WorkerReason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -14,11 +14,11 @@ import pytest
 from contract.tasks import (
     Command,
     EvaluationOutcome,
-    FailureReason,
     Lease,
     LeaseRequest,
     TaskFailure,
     TaskResult,
+    WorkerReason,
     WorkerRegistration,
 )
 from tests.http_server import LOST, NO_CONTENT, Answer, problem
@@ -156,7 +156,7 @@ def test_the_log_of_a_failure_begins_with_its_own_attempt(server: ProtocolServer
 
 
 @pytest.mark.parametrize("reason", ["out-of-memory", "memory-limit", "time-limit", "user-error", "crashed"])
-def test_what_cannot_be_done_is_told_by_its_reason(server: ProtocolServer, work: Work, reason: FailureReason) -> None:
+def test_what_cannot_be_done_is_told_by_its_reason(server: ProtocolServer, work: Work, reason: WorkerReason) -> None:
     def fail(_lease: Lease, _control: Control) -> Finished:
         raise TaskFailed(reason, "no image\nin \udcff.png")
 
