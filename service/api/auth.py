@@ -53,7 +53,6 @@ def identify_request(services: Services, request: Request) -> Identity:
     Raises Unauthenticated, and TooManyRequests for too many requests or too many wrong secrets.
     """
     limits: Limits = request.app.state.limits
-    refusals: Refusals = request.app.state.refusals
     look_up, secret, wrong = _secret_of(request)
     address, hashed = address_of(request), fingerprint(secret)
     identity: Identity | None = None
@@ -64,11 +63,12 @@ def identify_request(services: Services, request: Request) -> Identity:
         if identity is not None:
             limits.spend_request(services.store, identity, services.settings.lease_seconds)
     except TooManyRequests as error:
-        refusals.note(services.store, identity, "authenticate", error.code, address)
+        note_refusal(request, identity, "authenticate", error)
         raise
     if identity is None:
-        refusals.note(services.store, None, "authenticate", Unauthenticated.code, address)
-        raise Unauthenticated(wrong)
+        unknown = Unauthenticated(wrong)
+        note_refusal(request, None, "authenticate", unknown)
+        raise unknown
     return identity
 
 
@@ -176,11 +176,10 @@ class CountsTries:
     def check(self, request: Request) -> None:
         """Raises TooManyRequests."""
         limits: Limits = request.app.state.limits
-        address = address_of(request)
         try:
-            limits.check_login(address)
+            limits.check_login(address_of(request))
         except TooManyRequests as error:
-            request.app.state.refusals.note(request.app.state.services.store, None, "log_in", error.code, address)
+            note_refusal(request, None, "log_in", error)
             raise
 
 
@@ -225,10 +224,11 @@ def identity_of(request: Request) -> Identity:
     return identity
 
 
-def note_refusal(request: Request, identity: Identity, action: str, error: StagetuneError) -> None:
-    """Tell the audit trail what somebody known was refused. It writes: not for the event loop."""
+def note_refusal(request: Request, identity: Identity | None, action: str, error: StagetuneError) -> None:
+    """Tell the audit trail what was refused to somebody, or to a stranger. It writes: not for the event loop."""
     services: Services = request.app.state.services
-    request.app.state.refusals.note(services.store, identity, action, error.code, address_of(request))
+    refusals: Refusals = request.app.state.refusals
+    refusals.note(services.store, identity, action, error.code, address_of(request))
 
 
 def _names(request: Request) -> str:
