@@ -52,6 +52,7 @@ SearchSeeds = Literal["first", "each"]
 Head = Literal["linear", "pooled-linear", "mlp", "conv1", "conv2"]
 Objective = Literal["classification", "reconstruction", "contrastive"]
 FeatureMode = Literal["cached", "recomputed"]
+Schedule = Literal["constant", "cosine"]
 
 
 class DatasetChoice(Strict):
@@ -179,6 +180,9 @@ class TrainingChoice(Strict):
     batch_size: Annotated[int, Field(ge=1, le=1_000_000), WHOLE] = 50
     optimizer: Literal["sgd"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1), REAL] = 0.9
+    schedule: Schedule = Field(
+        "constant", description="of the learning rate; cosine: down to zero over the epochs of a training"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     initialization: Literal["he", "torch"] = Field(
         "torch", description="torch: PyTorch's own; he: wider, for deep networks trained as a whole"
@@ -265,6 +269,7 @@ __all__ = [
     "Pruner",
     "Range",
     "Sampler",
+    "Schedule",
     "Scheme",
     "SearchChoice",
     "SearchSeeds",

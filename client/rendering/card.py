@@ -60,6 +60,7 @@ On {use.train:,} images of {use.name} (content {use.digest[:12]}), with {use.val
 {stages}{legend}
 - preprocessing: {use.preprocessing}
 - optimiser: {recipe.optimizer}, momentum {recipe.momentum:g}, batches of {recipe.batch_size}
+- schedule of the learning rate: {recipe.schedule}
 - initialisation: {recipe.initialization}
 - head: {recipe.head}
 - objective of the stages before the last: {recipe.objective}

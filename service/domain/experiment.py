@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from service.domain.layers import Architecture, Shape
 from service.domain.space import DEFAULT_FACTORS, Interval, Point, Space
-from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Scheme
+from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Schedule, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ class Recipe:
     standardize_inputs: bool
     objective: Objective = Objective.CLASSIFICATION
     cached_features: bool = True
+    schedule: Schedule = Schedule.CONSTANT
 
 
 @dataclass(frozen=True, slots=True)

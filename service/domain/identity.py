@@ -4,9 +4,9 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 
-from service.domain.experiment import ExperimentSpec, Phase
+from service.domain.experiment import ExperimentSpec, Phase, Recipe
 from service.domain.layers import Stage
-from service.domain.states import Objective, Sampler, Scheme
+from service.domain.states import Objective, Sampler, Schedule, Scheme
 from service.domain.statistics import NOISE_ERRORS
 
 # Raise it whenever the same specification may train to something else than before: nothing older is reused then.
@@ -55,7 +55,7 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
             "stage": asdict(place.stage),
             "dataset": {"digest": spec.dataset.digest, "classes": spec.dataset.classes},
             "split": asdict(spec.split),
-            "recipe": asdict(replace(spec.recipe, objective=place.objective)),
+            "recipe": _recipe(replace(spec.recipe, objective=place.objective)),
             "segments": place.segments,
             "budget": {"epochs": place.phase.epochs, "trials": place.phase.trials, "matches": place.matches},
             "sampler": str(settings.sampler),
@@ -79,6 +79,14 @@ def confirmation_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
     """The seeds that confirm the best trials: none of those that are reported, which would be chosen by themselves."""
     numbers = range(FIRST_CONFIRMATION_SEED, FIRST_CONFIRMATION_SEED + spec.search.confirm_seeds + len(spec.seeds))
     return tuple(number for number in numbers if number not in spec.seeds)[: spec.search.confirm_seeds]
+
+
+def _recipe(recipe: Recipe) -> dict[str, object]:
+    document = asdict(recipe)
+    if recipe.schedule is Schedule.CONSTANT:
+        # Searches from before there were schedules are the same as those that have none.
+        del document["schedule"]
+    return document
 
 
 def digest(document: dict[str, object]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.domain.experiment import ExperimentSpec, Split
 from service.domain.layers import Layer
 from service.domain.notation import write
-from service.domain.states import Learning, Objective, Scheme
+from service.domain.states import Learning, Objective, Schedule, Scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def follows_protocol(spec: ExperimentSpec) -> bool:
     return (
         (spec.dataset.name, spec.split) == ("cifar10", PROTOCOL)
         and (recipe.batch_size, recipe.optimizer, recipe.head) == (BATCH_SIZE, "sgd", "linear")
-        and recipe.objective is Objective.CLASSIFICATION
+        and (recipe.objective, recipe.schedule) == (Objective.CLASSIFICATION, Schedule.CONSTANT)
         # Section 3.1: a stage's output is exactly the next one's input, and a stage has one pair of hyperparameters.
         and not recipe.standardize_inputs
         and spec.search.scheme is Scheme.PER_STAGE

@@ -139,6 +139,13 @@ class BudgetRule(StrEnum):
     SECONDS = "seconds"
 
 
+class Schedule(StrEnum):
+    """What becomes of the learning rate during a training."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+
+
 class Objective(StrEnum):
     """What a stage's layers are trained on; the last stage's always classify."""
 

@@ -30,7 +30,7 @@ from service.domain.space import (
     Point,
     Space,
 )
-from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Scheme
+from service.domain.states import BudgetRule, Learning, Objective, Pruner, Sampler, Schedule, Scheme
 
 MAX_PARAMETERS = 10**10
 MAX_STAGE_TRAININGS = 5_000
@@ -334,6 +334,7 @@ def _recipe(choice: Document) -> Recipe:
         standardize_inputs=choice["standardize_inputs"],
         objective=Objective(choice["objective"]),
         cached_features=choice["features"] == "cached",
+        schedule=Schedule(choice["schedule"]),
     )
 
 

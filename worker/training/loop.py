@@ -24,7 +24,7 @@ from worker.training.evaluate import accuracy, evenly_spaced
 from worker.training.memory import MemoryFigures, training_memory
 from worker.training.network import StageNetwork, place
 from worker.training.objectives import build_objective, training_step
-from worker.training.optimizer import build_optimizer
+from worker.training.optimizer import build_optimizer, rate_factor
 from worker.training.recompute import StageSource
 from worker.training.spec import Budget, Command, CurvePoint, Ending, Hyperparameters, Recipe
 from worker.training.state import Position, restore_state, save_state
@@ -130,6 +130,7 @@ class StageTraining:
         self.seed = seed
         self.dtype = resolve_precision(recipe.precision, self.device)
         self.optimizer = build_optimizer(self.objective, recipe, point)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.batches = math.ceil(len(train) / recipe.batch_size)
         self.identity: dict[str, object] = {
             "recipe": asdict(recipe),
@@ -138,6 +139,9 @@ class StageTraining:
             "stage": asdict(network.stage),
             "images": len(train),
         }
+        if recipe.schedule != "constant":
+            # The rate of every step depends on how many there will be.
+            self.identity["epochs"] = budget.epochs
         self.position = Position()
         if resume is not None:
             self.position = restore_state(resume, self.objective, self.optimizer, self.identity)
@@ -201,6 +205,7 @@ class StageTraining:
             picked = order[batch * size : (batch + 1) * size]
             expected = labels.index_select(0, picked.to(self.device))
             drawn = mixed_seed("views", self.seed, self.position.epoch, batch)
+            self._set_rates(self.position.epoch * self.batches + batch)
             loss = training_step(self.objective, self.optimizer, inputs.batch(picked), expected, drawn, self.dtype)
             total += loss
             if self.position.first_loss is None:
@@ -213,6 +218,11 @@ class StageTraining:
         position.loss_sum += mean * (stop - start)
         position.loss_steps += stop - start
         return mean
+
+    def _set_rates(self, step: int) -> None:
+        factor = rate_factor(self.recipe.schedule, step, self.budget.epochs * self.batches)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
 
     def _diverged(self, loss: float) -> bool:
         usual = max(self.position.first_loss or 0.0, math.log(self.network.classes + 1))

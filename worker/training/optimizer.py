@@ -1,10 +1,12 @@
-"""The optimiser of a recipe."""
+"""The optimiser of a recipe, and its learning rate from step to step."""
+
+import math
 
 import torch
 from torch import nn
 
 from worker.training.objectives import Objective
-from worker.training.spec import Hyperparameters, Recipe
+from worker.training.spec import Hyperparameters, Recipe, Schedule
 
 
 def build_optimizer(objective: Objective, recipe: Recipe, point: Hyperparameters) -> torch.optim.SGD:
@@ -35,3 +37,11 @@ def layer_values(point: Hyperparameters, axis: str, convolutions: int) -> list[f
     factor = more.get(f"{axis}_factor", 1.0)
     layers = [more.get(f"{axis}_{layer + 1}", base * factor**layer) for layer in range(convolutions)]
     return [*layers, base * factor**convolutions]
+
+
+def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+    """What the learning rates are multiplied with in a step, which counts from 0 to below ``steps``.
+
+    cosine: half a wave from 1 towards 0, without restarts (Loshchilov and Hutter 2017, equation 5).
+    """
+    return 1.0 if schedule == "constant" else (1 + math.cos(math.pi * step / steps)) / 2

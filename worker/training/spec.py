@@ -8,6 +8,7 @@ Shape = tuple[int, int, int]
 PrecisionChoice = Literal["auto", "float32", "bfloat16"]
 Initialization = Literal["he", "torch"]
 Objective = Literal["classification", "reconstruction", "contrastive"]
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Recipe:
     head: str = "linear"
     objective: Objective = "classification"
     cached_features: bool = True
+    schedule: Schedule = "constant"
 
 
 @dataclass(frozen=True)

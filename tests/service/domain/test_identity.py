@@ -9,7 +9,7 @@ from service.domain.experiment import ExperimentSpec, Limits, Phase, Split
 from service.domain.identity import Place, search_key
 from service.domain.plan import plan_experiment
 from service.domain.space import DEFAULT_SPACE, Point
-from service.domain.states import Sampler
+from service.domain.states import Sampler, Schedule
 
 Understand = Callable[..., ExperimentSpec]
 
@@ -56,6 +56,7 @@ def test_what_is_noise_counts_only_where_it_brings_a_second_round(
         lambda spec: replace(spec, split=replace(spec.split, preprocessing="mean-image")),
         lambda spec: replace(spec, recipe=replace(spec.recipe, momentum=0.8)),
         lambda spec: replace(spec, recipe=replace(spec.recipe, standardize_inputs=False)),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, schedule=Schedule.COSINE)),
         lambda spec: replace(spec, search=replace(spec.search, sampler=Sampler.TPE)),
         lambda spec: replace(spec, search=replace(spec.search, enqueue=(Point(0.01, 0.01),))),
         lambda spec: replace(
@@ -91,3 +92,22 @@ def test_the_key_is_stable_across_releases(understand: Understand) -> None:
     # With the initialisation that was the default when this key was written down.
     spec = understand(training={"initialization": "he"})
     assert key(spec) == "8ab397d1a5cd4f880e7450f3bbc72dacd7133b26984f5bffb827879b49b816b8"
+
+
+def test_searches_from_before_there_were_schedules_are_those_without_one(
+    understand: Understand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents: list[dict[str, Any]] = []
+
+    def keep(document: dict[str, Any]) -> str:
+        documents.append(document)
+        return "0" * 64
+
+    spec = understand()
+    stage = plan_experiment(spec).searches[0].stage
+    place = Place(spec.phases[0], stage, spec.seeds[0])
+    monkeypatch.setattr(identity, "digest", keep)
+    for schedule in Schedule:
+        search_key(replace(spec, recipe=replace(spec.recipe, schedule=schedule)), place)
+    assert "schedule" not in documents[0]["recipe"]
+    assert documents[1]["recipe"]["schedule"] == "cosine"

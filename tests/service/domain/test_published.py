@@ -6,7 +6,7 @@ import pytest
 from service.domain.experiment import ExperimentSpec, Split
 from service.domain.notation import parse
 from service.domain.published import LINES, NETWORKS, PublishedLine, follows_protocol, published
-from service.domain.states import Learning, Objective, Sampler, Scheme
+from service.domain.states import Learning, Objective, Sampler, Schedule, Scheme
 
 
 def test_both_tables_have_all_eight_networks_with_a_point_for_every_stage() -> None:
@@ -71,6 +71,7 @@ def test_the_search_and_what_the_paper_leaves_open_may_differ(spec: ExperimentSp
         lambda spec: replace(spec, recipe=replace(spec.recipe, head="mlp")),
         lambda spec: replace(spec, recipe=replace(spec.recipe, objective=Objective.CONTRASTIVE)),
         lambda spec: replace(spec, recipe=replace(spec.recipe, standardize_inputs=True)),
+        lambda spec: replace(spec, recipe=replace(spec.recipe, schedule=Schedule.COSINE)),
         lambda spec: replace(spec, search=replace(spec.search, scheme=Scheme.PER_LAYER)),
     ],
 )

@@ -81,6 +81,38 @@ def test_a_snapshot_taken_on_the_way_continues_to_the_same_bits(make_training: M
         assert same(weights(resumed), weights(whole))
 
 
+def test_a_training_with_a_schedule_continues_to_the_same_bits_and_under_its_own_budget_only(
+    make_training: MakeTraining,
+) -> None:
+    recipe = Recipe(batch_size=20, schedule="cosine")
+    whole, constant = make_training(recipe), make_training(Recipe(batch_size=20))
+    whole.run()
+    constant.run()
+    with pytest.raises(Paused) as paused:
+        make_training(recipe).run(lambda _: Command.PAUSE)
+    resumed = make_training(recipe, resume=paused.value.state)
+    resumed.run()
+    assert same(weights(resumed), weights(whole))
+    assert not same(weights(constant), weights(whole))
+    with pytest.raises(ForeignState, match="another training"):
+        make_training(recipe, budget=Budget(3), resume=paused.value.state)
+
+
+def test_every_layer_keeps_its_share_of_a_scheduled_rate(make_training: MakeTraining) -> None:
+    point = Hyperparameters(0.01, 1e-4, (("learning_rate_1", 0.02),))
+    training = make_training(Recipe(batch_size=20, schedule="cosine"), point, Budget(1))
+    rates: list[list[float]] = []
+
+    def listen(_: Progress) -> Command:
+        rates.append([group["lr"] for group in training.optimizer.param_groups])
+        return Command.CONTINUE
+
+    training.run(listen)
+    last = rates[-1]
+    assert max(last) == pytest.approx(2 * min(last))
+    assert 0 < max(last) < 0.02 / 50
+
+
 def test_the_state_of_another_training_is_refused(make_training: MakeTraining) -> None:
     with pytest.raises(Paused) as paused:
         make_training().run(lambda _: Command.PAUSE)

@@ -3,7 +3,7 @@ import torch
 
 from worker.training.network import InputStatistics, build_network
 from worker.training.objectives import Objective, build_objective
-from worker.training.optimizer import build_optimizer, layer_values
+from worker.training.optimizer import build_optimizer, layer_values, rate_factor
 from worker.training.spec import Conv, Hyperparameters, Pool, Recipe, Stage
 
 STAGE = Stage((Conv(3, 6), Conv(3, 5), Pool(2), Conv(2, 4)), (3, 8, 8), (4, 4, 4))
@@ -68,3 +68,9 @@ def test_layers_of_the_same_values_are_stepped_together() -> None:
     network = build_network(STAGE, 10, "mlp", "he", 0, InputStatistics.identity(3))
     optimizer = build_optimizer(build_objective(network, Recipe(), 0), Recipe(), Hyperparameters(0.1, 0.5))
     assert len(optimizer.param_groups) == 2
+
+
+def test_a_cosine_falls_from_the_whole_rate_towards_nothing_and_a_constant_stays() -> None:
+    factors = [rate_factor("cosine", step, 4) for step in range(4)]
+    assert factors == pytest.approx([1.0, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
+    assert {rate_factor("constant", step, 4) for step in range(4)} == {1.0}
