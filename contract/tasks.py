@@ -127,7 +127,12 @@ class Recipe(Strict):
     standardize_inputs: bool
     objective: Objective = Field("classification", description="else the head is trained on detached features")
     cached_features: bool = Field(True, description="else the prefix runs for every batch, and its time counts")
-    schedule: Schedule = Field("constant", description="cosine: the learning rate falls to zero over the epochs")
+    schedule: Schedule = Field(
+        "constant",
+        description="cosine: the learning rate falls to zero over the epochs",
+        # Workers from before there were schedules take every other task still.
+        exclude_if=lambda schedule: schedule == "constant",
+    )
 
 
 class EmbeddingUse(Strict):

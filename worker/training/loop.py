@@ -101,6 +101,14 @@ def report_batches(batches: int, training: int, validation: int, pruned: bool = 
     return {math.ceil(batches * part / reports) for part in range(1, reports + 1)}
 
 
+def _identity(recipe: Recipe) -> dict[str, object]:
+    document = asdict(recipe)
+    if recipe.schedule == "constant":
+        # Trainings from before there were schedules go on.
+        del document["schedule"]
+    return document
+
+
 class StageTraining:
     """One training of one stage. ``network`` is trained in place and moved to the device of the labels.
 
@@ -133,7 +141,7 @@ class StageTraining:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         self.batches = math.ceil(len(train) / recipe.batch_size)
         self.identity: dict[str, object] = {
-            "recipe": asdict(recipe),
+            "recipe": _identity(recipe),
             "point": asdict(point),
             "seed": seed,
             "stage": asdict(network.stage),

@@ -98,6 +98,12 @@ def test_a_training_with_a_schedule_continues_to_the_same_bits_and_under_its_own
         make_training(recipe, budget=Budget(3), resume=paused.value.state)
 
 
+def test_a_state_from_before_there_were_schedules_goes_on(make_training: MakeTraining) -> None:
+    """Its recipe had no schedule to name."""
+    assert "schedule" not in make_training().identity["recipe"]  # type: ignore[operator]
+    assert "schedule" in make_training(Recipe(schedule="cosine")).identity["recipe"]  # type: ignore[operator]
+
+
 def test_every_layer_keeps_its_share_of_a_scheduled_rate(make_training: MakeTraining) -> None:
     point = Hyperparameters(0.01, 1e-4, (("learning_rate_1", 0.02),))
     training = make_training(Recipe(batch_size=20, schedule="cosine"), point, Budget(1))
