@@ -49,11 +49,6 @@ class Split:
     images: Source
 
 
-def storage_device_budget(device: torch.device) -> int:
-    """The bytes that features may take by default: a share of what the device has free now."""
-    return int(free_bytes(device) * MEMORY_SHARE)
-
-
 def feature_key(split: str, digests: Sequence[str], dtype: torch.dtype) -> str:
     """The name of features: data, split, the weights of the prefix, storage type."""
     return hashlib.sha256(json.dumps([split, list(digests), dtype_name(dtype), BLOCK]).encode()).hexdigest()
@@ -73,8 +68,18 @@ class FeatureCache:
     def __init__(self, device: torch.device, directory: Path | None, memory_bytes: int | None = None) -> None:
         self.device = device
         self.directory = directory
-        self.memory_bytes = storage_device_budget(device) if memory_bytes is None else memory_bytes
+        self._memory_bytes = memory_bytes
         self._entries: OrderedDict[str, Features] = OrderedDict()
+
+    @property
+    def memory_bytes(self) -> int:
+        """What features may take in memory: a share of what would be free now without them, unless it was given.
+
+        Other workers of the machine have features too, and what was free when this one began may be theirs by now.
+        """
+        if self._memory_bytes is not None:
+            return self._memory_bytes
+        return int((free_bytes(self.device) + self.resident_bytes) * MEMORY_SHARE)
 
     @property
     def keeps(self) -> bool:
@@ -151,9 +156,10 @@ class FeatureCache:
 
     def free_memory(self, wanted: int) -> bool:
         """Drop the least recently used features from memory until ``wanted`` bytes fit; whether they do."""
-        if wanted > self.memory_bytes:
+        allowed = self.memory_bytes
+        if wanted > allowed:
             return False
-        while self.resident_bytes + wanted > self.memory_bytes:
+        while self.resident_bytes + wanted > allowed:
             self._drop(next(key for key, entry in self._entries.items() if entry.memory_bytes))
         return True
 

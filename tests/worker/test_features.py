@@ -112,6 +112,22 @@ def test_the_least_recently_used_features_make_room() -> None:
     assert cache.features(SPLIT, prefixes[1], torch.float32) is not kept[1]
 
 
+def test_features_leave_room_for_what_others_took_since_the_worker_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = 130 * 8 * 144 * 4
+    free, cache = 5 * one, FeatureCache(CPU, None)
+    monkeypatch.setattr("worker.features.free_bytes", lambda _: free - cache.resident_bytes)
+    first, second, third = ((frozen(FIRST, seed),) for seed in range(3))
+    cache.features(SPLIT, first, torch.float32)
+    cache.features(SPLIT, second, torch.float32)
+    assert cache.resident_bytes == 2 * one, "two fifths of what is free"
+
+    free = 3 * one
+    cache.features(SPLIT, third, torch.float32)
+    assert cache.resident_bytes == one
+    free = 2 * one
+    assert cache.features(SPLIT, second, torch.float32).memory_bytes == 0
+
+
 def test_the_key_tells_everything_apart() -> None:
     keys = {
         feature_key("a", ["1"], torch.float32),
