@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from worker.control import Control
 from worker.data.splits import split_dataset
@@ -19,6 +20,8 @@ from worker.training.network import InputStatistics, place
 from worker.training.spec import PrecisionChoice
 
 NEIGHBOURS = 20
+CELLS = 4
+"""Neighbours are looked for in features averaged over a grid of so many cells a side."""
 BANK_IMAGES = 10_000
 QUERIES = 1_000
 BLOCK_BYTES = 256 << 20
@@ -69,11 +72,27 @@ def probe_chain(
         known = bench.features.features(bank, stages[:depth], dtype, control.check)
         asked = bench.features.features(test, stages[:depth], dtype, control.check)
         with typed_out_of_memory():
-            labelled = Labelled(known.source, bank_labels)
-            told = nearest_classes(labelled, asked.source, known.statistics, dtype, control.check)
+            labelled = Labelled(averaged(known.source, device, control.check), bank_labels)
+            queries = averaged(asked.source, device, control.check)
+            told = nearest_classes(labelled, queries, known.statistics, dtype, control.check)
         probes.append(Probe(head, int((told == test_labels).sum()) / len(test_labels)))
         inputs = asked.source
     return tuple(probes)
+
+
+def averaged(features: Source, device: torch.device, check: Check = unwatched) -> TensorSource:
+    """Features as float32 means over a grid of ``CELLS`` x ``CELLS``, or as they are where they are no larger.
+
+    Euclidean distance compares place by place: between whole maps it finds images with the same thing in the same
+    place, the more so the larger the maps. On one grid stages of every size are measured alike.
+    """
+    means = []
+    for values in features.batches(QUERIES):
+        check()
+        height, width = values.shape[2:]
+        cells = (min(height, CELLS), min(width, CELLS))
+        means.append(adaptive_avg_pool2d(values.float(), cells).permute(0, 2, 3, 1))
+    return TensorSource(torch.cat(means), device)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from tests.worker.conftest import USE, StopsAt
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
 from worker.data import DataError, Dataset
-from worker.probes import nearest_classes, probe_chain
+from worker.probes import averaged, nearest_classes, probe_chain
 from worker.stage_training import DataUse, FrozenStage, Workbench, evaluate_chain
 from worker.training.data import Labelled, TensorSource
 from worker.training.network import InputStatistics
@@ -121,6 +121,15 @@ def test_the_nearest_are_those_of_a_search_by_hand(monkeypatch: pytest.MonkeyPat
         classes = labels.numpy()[np.argsort(distances, kind="stable")[:20]]
         votes = np.bincount(classes)
         assert row == next(found for found in classes if votes[found] == votes.max())
+
+
+def test_features_are_averaged_over_a_grid_and_small_maps_stay_as_they_are() -> None:
+    generator = torch.Generator().manual_seed(0)
+    large, small = torch.rand((3, 8, 12, 5), generator=generator), torch.rand((3, 4, 2, 5), generator=generator)
+
+    means = averaged(TensorSource(large.bfloat16(), CPU), CPU)
+    torch.testing.assert_close(means.values, large.bfloat16().float().reshape(3, 4, 2, 4, 3, 5).mean((2, 4)))
+    assert torch.equal(averaged(TensorSource(small, CPU), CPU).values, small)
 
 
 def test_as_many_votes_go_to_the_nearer_class() -> None:
