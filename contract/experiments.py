@@ -8,6 +8,7 @@ from pydantic import Field
 
 from contract.base import Lenient
 from contract.comparisons import Gap, Lead
+from contract.conditions import ReportRecipe, ReportSearch
 from contract.submission import BudgetRule, Learning, Point, Start
 from contract.tasks import FailureReason, TaskKind
 
@@ -304,6 +305,10 @@ class Report(Lenient):
     enqueued_incumbents: int = Field(0, description="decided searches that a hand-picked point won")
     memory_limit: int | None = Field(None, description="bytes a training may take")
     shared_searches: int = Field(0, description="under way in another experiment already when this one was submitted")
+    recipe: ReportRecipe | None = Field(None, description="of all trainings")
+    search: ReportSearch | None = Field(None, description="of all stages")
+    time_limit: float | None = Field(None, description="seconds a training may take")
+    conditions: list[str] = Field([], description="recipe, limits and search in words, a line each")
 
 
 class WorkerView(Lenient):

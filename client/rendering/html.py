@@ -8,7 +8,7 @@ from client.rendering.columns import PROBES, columns
 from client.rendering.figures import draw_figures
 from client.rendering.files import variant_and_state
 from client.rendering.grids import Grid, grids, has_phases
-from client.rendering.report import remarks
+from client.rendering.report import conditions, remarks
 from client.rendering.text import accuracy, duration, hyperparameters, interval, plural
 from client.variants import label
 from contract.experiments import Report, StageLine
@@ -60,9 +60,10 @@ def write_html(report: Report) -> str:
 def _head(report: Report) -> str:
     facts = [
         f"{report.dataset}: {report.train:,} training, {report.validation:,} validation, {report.test:,} test images",
-        report.preprocessing, f"sampler {report.sampler}", plural(len(report.seeds), "seed"), report.state,
+        report.preprocessing, plural(len(report.seeds), "seed"), report.state,
     ]  # fmt: skip
-    return f'<h1>{escape(report.name)}</h1>\n<p class="facts">{escape(" · ".join(facts))}</p>\n'
+    lines = "".join(f'<p class="facts">{escape(line)}</p>\n' for line in [" · ".join(facts), *conditions(report)])
+    return f"<h1>{escape(report.name)}</h1>\n{lines}"
 
 
 def _variants(report: Report) -> str:

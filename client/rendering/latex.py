@@ -6,7 +6,7 @@ from itertools import zip_longest
 from client.rendering.columns import POINTS, columns
 from client.rendering.files import variant_and_state
 from client.rendering.grids import grids, has_phases
-from client.rendering.report import heading
+from client.rendering.report import conditions, heading
 from client.rendering.text import Axis, layers_legend
 from contract.experiments import Report, VariantLine
 
@@ -25,7 +25,7 @@ def write_latex(report: Report) -> str:
         figures = [_latex(column.cell(line)) for column in shown]
         rows += _lines([*lead, *_hyperparameters(line), *figures])
     legend = layers_legend(stage.hyperparameters for line in report.variants for stage in line.stages)
-    caption = _latex(". ".join([heading(report), *legend]))
+    caption = _latex(". ".join([heading(report), *conditions(report), *legend]))
     tables = [_table(headings, rows, caption, texts=range(phases, phases + 1))]
     for grid in grids(report):
         cells = [line for row in grid.rows for line in _lines([_latex(cell) for cell in row])]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from service.domain.experiment import Recipe, SearchSettings
 from service.domain.published import PublishedLine
 from service.domain.space import Point
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState, TrialOrigin
@@ -223,3 +224,7 @@ class Report:
     enqueued_incumbents: int
     memory_limit: int | None
     shared_searches: int
+    recipe: Recipe
+    search: SearchSettings
+    time_limit: float | None
+    conditions: tuple[str, ...]

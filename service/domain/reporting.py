@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from service.domain.comparisons import compare
+from service.domain.conditions import conditions
 from service.domain.experiment import ExperimentSpec, Variant
 from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
 from service.domain.plan import PlannedVariant
@@ -69,6 +70,10 @@ def assemble_report(
         ),
         memory_limit=spec.limits.memory,
         shared_searches=sum(search.shared_with is not None for search in searches.values()),
+        recipe=spec.recipe,
+        search=spec.search,
+        time_limit=spec.limits.time,
+        conditions=conditions(spec),
     )
     return replace(report, notes=tuple(notes(spec, report, searches.values())))
 

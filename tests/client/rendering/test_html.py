@@ -68,7 +68,8 @@ def test_the_page_says_everything_in_words_too(page: str) -> None:
     for text in (
         "CNN 8 partial", "0.669 ± 0.011", "Table 2 of the paper (1 epoch) and ours", "partial better",
         "below its prefix, beyond the noise, second round", "rises in 7 of 9 steps", "11 : 22", "0.98 [0.95, 1.02]",
-        "memory limit of a training: 2.0 GiB", "Memory of every stage",
+        "Memory of every stage", "He&#x27;s initialisation, mlp heads, at most 2,048.0 MiB a training</p>",
+        '<p class="facts">search: sampler auto, learning rate',
         "p1-costs", "p2-probes",
     ):  # fmt: skip
         assert text in page
