@@ -7,6 +7,7 @@ import pytest
 
 from client.rendering.files import write_markdown, write_text
 from client.rendering.latex import write_latex
+from client.rendering.report import remarks
 from contract.experiments import Report
 from contract.submission import Point
 from tests.client.builders import report, variant
@@ -147,6 +148,26 @@ def test_no_name_is_part_of_latexs_end_of_a_row() -> None:
 
     rows = [line.strip().split(" & ")[0] for line in write_latex(named).splitlines() if line.endswith(r"\\")]
     assert rows == ["Variant", "{}[2cm] total", "{}* total", "A [1] total"]
+
+
+def test_latex_has_the_remarks_as_a_list_after_its_tables() -> None:
+    found = rich_report(notes=["[2cm] & 50 % of {x}_1 ~ a^b #1 $ \\end: --no-reuse searches anew", "it ended"])
+
+    *_, after = write_latex(found).split(r"\end{table}")
+
+    begin, *items, end = after.strip().splitlines()
+    assert (begin, end) == (r"\begin{itemize}", r"\end{itemize}")
+    assert len(items) == len(remarks(found))
+    assert items[0] == r"  \item{} phase 1: 1 epoch and 11 trials a stage"
+    assert any("paired over 2 seeds (Student t), or from the number of images" in item for item in items)
+    assert r"  \item{} from stage to stage the learning rate rises in 7 of 9 steps" in items
+    assert items[-2:] == [
+        (
+            r"  \item{} note: [2cm] \& 50 \% of \{x\}\_1 \textasciitilde{} a\textasciicircum{}b \#1 \$ "
+            r"\textbackslash{}end: -{}-no-reuse searches anew"
+        ),
+        r"  \item{} note: it ended",
+    ]
 
 
 def test_phases_become_a_column_of_their_own() -> None:
