@@ -153,7 +153,7 @@ class BestSoFar(Lenient):
 
 
 class StageLine(Lenient):
-    """One stage of a variant in the report, as searched on the first seed; accuracies but the last two are its own."""
+    """One stage of a variant in the report, as searched on its seed; accuracies but the last two are its own."""
 
     search: UUID
     stage: str
@@ -209,7 +209,7 @@ class VariantLine(Lenient):
     state: Literal["waiting", "running", "complete", "dead", "infeasible", "cancelled"]
     stages: list[StageLine]
     training_seconds: float | None = Field(
-        description="of the first seed: incumbents of all stages plus producing their inputs once, in full"
+        description="of its seed: incumbents of all stages plus producing their inputs once, in full"
     )
     search_seconds: float
     shared_seconds: float = Field(description="search seconds of stages that other variants use as well")
@@ -242,6 +242,9 @@ class VariantLine(Lenient):
         [], description="on which a stage's fit, or every trial, diverged: chance in every accuracy, in no time"
     )
     failed_seeds: list[int] = Field([], description="without a network for another reason: in no accuracy and no time")
+    seed: int | None = Field(
+        None, description="whose stages, training seconds and memory these are: the first that has a network"
+    )
 
 
 class Trend(Lenient):

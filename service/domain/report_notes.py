@@ -43,6 +43,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
         yield from _seconds(line, spec)
         yield from _diverged(line, spec)
         yield from _failed(line, spec)
+        yield from _another_seed(line, spec)
         yield from _untested(line, spec)
 
 
@@ -203,6 +204,13 @@ def _failed(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
         yield (
             f"{_place(line, spec)} has no network on {_seeds(line.failed_seeds)}, where training failed: its "
             "accuracies and differences leave that out."
+        )
+
+
+def _another_seed(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.seed not in {None, spec.seeds[0]}:
+        yield (
+            f"{_place(line, spec)}: its stages and memory are those of seed {line.seed}, the first that has a network."
         )
 
 

@@ -115,6 +115,7 @@ def _variant(
         confirmation_seconds=sum(search.confirmation_seconds for search in searches),
         diverged_seeds=findings.diverged,
         failed_seeds=findings.failed,
+        seed=findings.seed,
     )
 
 
@@ -150,7 +151,7 @@ def _state(findings: Findings, experiment: ExperimentState, seeds: int) -> str:
 
 
 def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
-    path = findings.paths[0]
+    path = findings.path
     search = path[depth]
     training = search.incumbent
     here, before = search.accuracy, path[depth - 1].accuracy if depth else None

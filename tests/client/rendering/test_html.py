@@ -101,6 +101,15 @@ def test_stages_say_with_whom_they_are_shared_and_how_they_were_confirmed() -> N
     assert "1 shared with experiments that were under way" in shown
 
 
+def test_stages_of_another_seed_than_the_first_say_so() -> None:
+    first = report().variants[0]
+    lines = [first.model_copy(update={"seed": seed, "label": f"A {seed} total"}) for seed in (0, 2)]
+
+    shown = write_html(report(variants=lines, gaps=[]))
+
+    assert shown.count("of seed ") == shown.count('<td class="text wide">of seed 2</td>') == 1
+
+
 def test_names_are_never_read_as_html_or_formulas() -> None:
     name = "<b>$A_1$ & 'x'"
     lines = [variant(name, "total", report().variants[0].stages, label=f"{name} total")]
