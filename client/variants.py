@@ -55,6 +55,13 @@ def choice_of(line: VariantLine, seed: int | None) -> NetworkChoice:
     )
 
 
+def run_name(report: Report, variant: str, phase: int, seed: int) -> str:
+    """`CNN 6 partial phase 2 seed 1`, of several phases and seeds only; ``phase`` counts from 0."""
+    phases = len({line.phase for line in report.variants})
+    parts = [variant, f"phase {phase + 1}" if phases > 1 else "", f"seed {seed}" if len(report.seeds) > 1 else ""]
+    return " ".join(filter(None, parts))
+
+
 def file_name(*parts: str) -> str:
     """`tsne-cnn-6-partial`: nothing that a file system or a shell would stumble over."""
     return "-".join(filter(None, (re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)))

@@ -49,7 +49,9 @@ class Costs(Lenient):
     """The first of two variants over the second; null where it cannot be known."""
 
     seconds: Ratio | None = Field(description="training time, over the seeds")
-    memory: float | None = Field(description="training memory, on the first seed, if both were measured in one way")
+    memory: float | None = Field(
+        description="training memory, on the first seed with a network, if both were measured in one way"
+    )
 
 
 class Gap(Lenient):

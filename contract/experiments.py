@@ -8,6 +8,7 @@ from pydantic import Field
 
 from contract.base import Lenient
 from contract.comparisons import Gap, Lead
+from contract.conditions import ReportRecipe, ReportSearch
 from contract.submission import BudgetRule, Learning, Point, Start
 from contract.tasks import FailureReason, TaskKind
 
@@ -152,7 +153,7 @@ class BestSoFar(Lenient):
 
 
 class StageLine(Lenient):
-    """One stage of a variant in the report, as searched on the first seed; accuracies but the last two are its own."""
+    """One stage of a variant in the report, as searched on its seed; accuracies but the last two are its own."""
 
     search: UUID
     stage: str
@@ -208,7 +209,7 @@ class VariantLine(Lenient):
     state: Literal["waiting", "running", "complete", "dead", "infeasible", "cancelled"]
     stages: list[StageLine]
     training_seconds: float | None = Field(
-        description="of the first seed: incumbents of all stages plus producing their inputs once, in full"
+        description="of its seed: incumbents of all stages plus producing their inputs once, in full"
     )
     search_seconds: float
     shared_seconds: float = Field(description="search seconds of stages that other variants use as well")
@@ -241,6 +242,9 @@ class VariantLine(Lenient):
         [], description="on which a stage's fit, or every trial, diverged: chance in every accuracy, in no time"
     )
     failed_seeds: list[int] = Field([], description="without a network for another reason: in no accuracy and no time")
+    seed: int | None = Field(
+        None, description="whose stages, training seconds and memory these are: the first that has a network"
+    )
 
 
 class Trend(Lenient):
@@ -304,6 +308,10 @@ class Report(Lenient):
     enqueued_incumbents: int = Field(0, description="decided searches that a hand-picked point won")
     memory_limit: int | None = Field(None, description="bytes a training may take")
     shared_searches: int = Field(0, description="under way in another experiment already when this one was submitted")
+    recipe: ReportRecipe | None = Field(None, description="of all trainings")
+    search: ReportSearch | None = Field(None, description="of all stages")
+    time_limit: float | None = Field(None, description="seconds a training may take")
+    conditions: list[str] = Field([], description="recipe, limits and search in words, a line each")
 
 
 class WorkerView(Lenient):

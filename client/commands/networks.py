@@ -15,7 +15,7 @@ from client.errors import BadUsage
 from client.exitcodes import ExitCode
 from client.options import Folder, Json, Phase, Reference, Seed, Server, Token, TokenFile, VariantName, connect
 from client.rendering.text import accuracy, duration, plural, short
-from client.variants import choice_of, file_name, find_variant, label, lines_of_phase
+from client.variants import choice_of, file_name, find_variant, label, lines_of_phase, run_name
 from contract.experiments import Report, VariantLine
 from contract.networks import Embedding, EmbeddingRequest
 
@@ -54,14 +54,15 @@ def tsne(
     """
     with connect(server, token, token_file) as client:
         experiment = client.resolve(reference)
-        lines = _lines(client.report(experiment), variant, all, phase)
+        report = client.report(experiment)
+        lines = _lines(report, variant, all, phase)
         wanted = []
         for line in lines:
             request = EmbeddingRequest(**choice_of(line, seed).model_dump(), points=points, perplexity=perplexity)
             wanted.append(Wanted(label(line), client.embed(experiment, request)))
         if wait:
             wanted = _wait(client, experiment, wanted)
-        files = {item.name: _write(client, experiment, item, output_folder, seed) for item in wanted}
+        files = {item.name: _write(client, report, item, output_folder) for item in wanted}
     if json:
         told = [item.embedding.model_dump(mode="json") | {"files": files[item.name]} for item in wanted]
         say_json(told)
@@ -80,7 +81,7 @@ def export(
     seed: Seed = None,
     phase: Phase = None,
     output_folder: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: a folder of the variant's name here.")
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: a folder named after the variant.")
     ] = None,
     onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="Write model.onnx as well, and compare it.")] = True,
     json: Json = False,
@@ -93,9 +94,11 @@ def export(
 
     with connect(server, token, token_file) as client:
         experiment = client.resolve(reference)
-        line = find_variant(client.report(experiment), variant, phase)
+        report = client.report(experiment)
+        line = find_variant(report, variant, phase)
         network = client.network(experiment, choice_of(line, seed))
-        made = exporting.export(client, network, output_folder or Path(file_name(label(line))), onnx=onnx)
+        own = Path(file_name(run_name(report, label(line), network.phase, network.seed)))
+        made = exporting.export(client, network, output_folder or own, onnx=onnx)
     if json:
         check = made.onnx and {"max_abs_difference": made.onnx.difference, "images": made.onnx.images}
         say_json({"folder": str(made.folder), "files": made.files, "onnx": check})
@@ -167,17 +170,17 @@ def _progress(client: Client, found: Sequence[Wanted], open_ones: Sequence[Wante
     return f"{len(found) - len(open_ones)} of {plural(len(found), 'embedding')} done; {doing}"
 
 
-def _write(client: Client, experiment: UUID, item: Wanted, folder: Path, seed: int | None) -> list[str]:
+def _write(client: Client, report: Report, item: Wanted, folder: Path) -> list[str]:
     """The files of a finished embedding; none of another."""
     if item.embedding.state != "finished":
         return []
     from client.rendering.canvas import png, svg
     from client.rendering.embedding import draw_embedding, write_coordinates
 
-    embedding = client.embedding(experiment, item.embedding.id)
+    embedding = client.embedding(report.experiment, item.embedding.id)
     title = f"{item.name}: t-SNE of {embedding.points:,} test images, perplexity {embedding.perplexity:g}"
     figure = draw_embedding(embedding, title)
-    stem = folder / file_name("tsne", item.name, "" if seed is None else f"seed {seed}")
+    stem = folder / file_name("tsne", run_name(report, item.name, embedding.phase, embedding.seed))
     contents = {".svg": svg(figure).encode(), ".png": png(figure), ".csv": write_coordinates(embedding).encode()}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from client.rendering.canvas import COLOURS, DASHES, MARKERS
@@ -21,8 +20,8 @@ LONG_TAIL = 15.0
 """An axis whose largest value is so many times the smallest is logarithmic."""
 
 CAPTIONS = {
-    "costs": "Accuracy over training time and over memory. A line joins Total and Partial Learning of an architecture; "
-    "bars are 95 % intervals over seeds.",
+    "costs": "Accuracy over training time and over memory. A line joins Total and Partial Learning where the report "
+    "compares them; bars are 95 % intervals over seeds.",
     "differences": "Differences in percentage points with 95 % intervals. What crosses the line at zero is within the "
     "noise.",
     "hyperparameters": "Learning rate and regularization from stage to stage.",
@@ -48,12 +47,13 @@ def draw_figures(report: Report, phase: int) -> list[Drawn]:
     partial = [line for line in lines if len(line.stages) > 1]
     differences: list[Gap | Lead] = [item for item in report.gaps if item.phase == phase and item.validation]
     differences += [item for item in report.leads if item.phase == phase]
+    pairs = [(gap.total, gap.partial) for gap in report.gaps if gap.phase == phase]
     curved = [line for line in lines if any(stage.curve for stage in line.stages)]
     searched = [line for line in lines if any(stage.best_so_far for stage in line.stages)]
     probed = [line for line in partial if any(stage.head_test_accuracy for stage in line.stages)]
     captions = dict(CAPTIONS)
     drawn = {
-        "costs": _costs(lines) if lines else None,
+        "costs": _costs(lines, pairs) if lines else None,
         "differences": _differences(differences) if differences else None,
         "hyperparameters": _hyperparameters(partial) if partial else None,
         "curves": _curves(curved) if curved else None,
@@ -75,11 +75,12 @@ def _best(line: VariantLine) -> Interval | None:
     return line.test_accuracy or line.validation_accuracy
 
 
-def _costs(lines: Sequence[VariantLine]) -> "Figure":
+def _costs(lines: Sequence[VariantLine], pairs: Sequence[tuple[str, str]]) -> "Figure":
+    """``pairs`` are labels of variants that lines join."""
     figure = _figure(4.6)
     left, right = figure.subplots(1, 2, sharey=True)
-    _cost(left, lines, training_time, "training time (s)")
-    _cost(right, lines, _memory, "memory (MiB)")
+    _cost(left, lines, pairs, training_time, "training time (s)")
+    _cost(right, lines, pairs, _memory, "memory (MiB)")
     tested = all(line.test_accuracy for line in lines)
     left.set_ylabel("test accuracy" if tested else "test accuracy, or validation where not tested yet")
     # An interval over few seeds may reach beyond what an accuracy can be.
@@ -99,9 +100,13 @@ def _memory(line: VariantLine) -> Interval | None:
 
 
 def _cost(
-    axes: "Axes", lines: Sequence[VariantLine], cost: Callable[[VariantLine], Interval | None], what: str
+    axes: "Axes",
+    lines: Sequence[VariantLine],
+    pairs: Sequence[tuple[str, str]],
+    cost: Callable[[VariantLine], Interval | None],
+    what: str,
 ) -> None:
-    places: dict[str, list[tuple[float, float]]] = {}
+    places: dict[str, tuple[float, float]] = {}
     for learning, marker, filled in (("total", "s", True), ("partial", "o", False)):
         name = f"{learning.capitalize()} Learning"
         for line in lines:
@@ -109,7 +114,7 @@ def _cost(
             if line.learning != learning or spent is None or not spent.mean or reached is None:
                 continue
             value = spent.mean
-            places.setdefault(line.architecture, []).append((value, reached.mean))
+            places[label(line)] = (value, reached.mean)
             colour = COLOURS[0 if filled else 1]
             axes.errorbar(
                 value, reached.mean, xerr=_bars(spent), yerr=_bars(reached), fmt=marker, color=colour, elinewidth=0.8,
@@ -117,10 +122,11 @@ def _cost(
             )  # fmt: skip
             axes.annotate(_short(line), (value, reached.mean), textcoords="offset points", xytext=(6, 4), fontsize=7.5)
             name = "_"
-    for points in places.values():
-        for one, other in pairwise(points):
-            axes.plot(*zip(one, other, strict=True), color="#777777", linewidth=0.8, linestyle=":", zorder=1)
-    values = [value for points in places.values() for value, _ in points]
+    for total, partial in pairs:
+        if total in places and partial in places:
+            joined = zip(places[total], places[partial], strict=True)
+            axes.plot(*joined, color="#777777", linewidth=0.8, linestyle=":", zorder=1)
+    values = [value for value, _ in places.values()]
     axes.margins(0.14)
     _scale(axes, values)
     axes.set_xlabel(what)

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from client.rendering.columns import columns
 from client.rendering.grids import Grid, grids, has_phases
-from client.rendering.report import heading, remarks, render_report
+from client.rendering.report import conditions, heading, remarks, render_report
 from client.variants import label
 from contract.experiments import Report, VariantLine
 
@@ -33,7 +33,8 @@ def write_markdown(report: Report) -> str:
     ]
     tables = [_table(headings, rows, texts=(phases, phases + 1)), *map(_grid, grids(report))]
     listed = "".join(f"- {_markdown(line)}\n" for line in remarks(report))
-    return f"**{_markdown(heading(report))}**\n\n" + "\n".join([*tables, listed])
+    under = "<br>\n".join(map(_markdown, conditions(report)))
+    return f"**{_markdown(heading(report))}**\n\n{under}\n\n" + "\n".join([*tables, listed])
 
 
 def variant_and_state(line: VariantLine) -> str:

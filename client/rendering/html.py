@@ -8,7 +8,7 @@ from client.rendering.columns import PROBES, columns
 from client.rendering.figures import draw_figures
 from client.rendering.files import variant_and_state
 from client.rendering.grids import Grid, grids, has_phases
-from client.rendering.report import remarks
+from client.rendering.report import conditions, remarks
 from client.rendering.text import accuracy, duration, hyperparameters, interval, plural
 from client.variants import label
 from contract.experiments import Report, StageLine
@@ -60,9 +60,10 @@ def write_html(report: Report) -> str:
 def _head(report: Report) -> str:
     facts = [
         f"{report.dataset}: {report.train:,} training, {report.validation:,} validation, {report.test:,} test images",
-        report.preprocessing, f"sampler {report.sampler}", plural(len(report.seeds), "seed"), report.state,
+        report.preprocessing, plural(len(report.seeds), "seed"), report.state,
     ]  # fmt: skip
-    return f'<h1>{escape(report.name)}</h1>\n<p class="facts">{escape(" · ".join(facts))}</p>\n'
+    lines = "".join(f'<p class="facts">{escape(line)}</p>\n' for line in [" · ".join(facts), *conditions(report)])
+    return f"<h1>{escape(report.name)}</h1>\n{lines}"
 
 
 def _variants(report: Report) -> str:
@@ -108,14 +109,16 @@ def _stages(report: Report) -> str:
     ]  # fmt: skip
     rows = []
     for line in report.variants:
+        other = f"of seed {line.seed}" if line.seed not in {None, report.seeds[0]} else ""
         for number, stage in enumerate(line.stages, start=1):
             name = label(line) if number == 1 else ""
             lead = (str(line.phase + 1) if number == 1 else "", name) if phases else (name,)
-            rows.append([*lead, str(number), *_stage(stage)])
+            rows.append([*lead, str(number), *_stage(stage, other)])
     return f"<h2>Stages</h2>\n{_table(headings, rows, phases + 1, more_texts=(phases + 2, len(headings) - 1))}"
 
 
-def _stage(stage: StageLine) -> list[str]:
+def _stage(stage: StageLine, seed: str) -> list[str]:
+    """``seed`` is a remark on another than the first."""
     reached = accuracy(stage.validation_accuracy)
     if stage.confirmed_accuracy is not None:
         reached += f" ({accuracy(stage.confirmed_accuracy)} confirmed)"
@@ -125,6 +128,7 @@ def _stage(stage: StageLine) -> list[str]:
         f"shared with {stage.shared_with}" if stage.shared_with else "",
         _drop(stage),
         "second round" if stage.second_round else "",
+        seed,
     ]
     return [
         stage.stage, str(stage.epochs or "-"), hyperparameters(stage.hyperparameters), stage.origin or "-",

@@ -1,18 +1,19 @@
-"""A report as LaTeX tables."""
+"""A report as LaTeX tables and a list of remarks."""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 
 from client.rendering.columns import POINTS, columns
 from client.rendering.files import variant_and_state
 from client.rendering.grids import grids, has_phases
-from client.rendering.report import heading
-from client.rendering.text import Axis, layers_legend
+from client.rendering.report import conditions, heading, remarks
+from client.rendering.text import Axis
 from contract.experiments import Report, VariantLine
 
 
 def write_latex(report: Report) -> str:
-    r"""A `table` environment for booktabs each; every stage's figures on a line of their own."""
+    r"""A `table` environment for booktabs each, every stage's figures on a line of their own; then the remarks."""
     phases = has_phases(report)
     shown = [column for column in columns(report) if column is not POINTS]
     headings = [
@@ -24,15 +25,14 @@ def write_latex(report: Report) -> str:
         lead = [*((str(line.phase + 1),) if phases else ()), _latex(variant_and_state(line))]
         figures = [_latex(column.cell(line)) for column in shown]
         rows += _lines([*lead, *_hyperparameters(line), *figures])
-    legend = layers_legend(stage.hyperparameters for line in report.variants for stage in line.stages)
-    caption = _latex(". ".join([heading(report), *legend]))
+    caption = _latex(". ".join([heading(report), *conditions(report)]))
     tables = [_table(headings, rows, caption, texts=range(phases, phases + 1))]
     for grid in grids(report):
         cells = [line for row in grid.rows for line in _lines([_latex(cell) for cell in row])]
         tables.append(
             _table([_latex(_capital(name)) for name in grid.headings], cells, _latex(grid.title), range(grid.texts))
         )
-    return "% \\usepackage{booktabs}\n" + "\n".join(tables)
+    return "% \\usepackage{booktabs}\n" + "\n".join([*tables, _list(remarks(report))])
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str, texts: Iterable[int]) -> str:
@@ -52,6 +52,12 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str,
         f"  \\caption{{{caption}}}\n"
         "\\end{table}\n"
     )
+
+
+def _list(lines: Iterable[str]) -> str:
+    """A bracket after ``item`` would be read as its label, but for the braces."""
+    items = "".join(f"  \\item{{}} {_latex(line)}\n" for line in lines)
+    return f"\\begin{{itemize}}\n{items}\\end{{itemize}}\n"
 
 
 def _guarded(row: str) -> str:
@@ -84,10 +90,12 @@ _LATEX_ESCAPES = {
 
 
 def _latex(text: str) -> str:
-    """A dash alone stands for nothing; lines are kept."""
-    return "\n".join(
-        "--" if line == "-" else "".join(_LATEX_ESCAPES.get(c, c) for c in line) for line in text.split("\n")
-    )
+    """A dash alone stands for nothing, several of them stay apart, as in an option's name; lines are kept."""
+    return "\n".join("--" if line == "-" else _escaped(line) for line in text.split("\n"))
+
+
+def _escaped(line: str) -> str:
+    return re.sub(r"-(?=-)", "-{}", "".join(_LATEX_ESCAPES.get(letter, letter) for letter in line))
 
 
 def _axis(axis: Axis) -> str:

@@ -10,7 +10,7 @@ from client.console import plain
 from client.rendering.columns import Column, column_groups, packed
 from client.rendering.grids import Grid, grids, has_phases
 from client.rendering.lists import state, table
-from client.rendering.text import duration, layers_legend, plural, short, size
+from client.rendering.text import duration, layers_legend, plural, short
 from client.variants import label
 from contract.experiments import Report
 
@@ -30,17 +30,21 @@ def render_report(report: Report, width: int) -> RenderableType:
     shown: list[RenderableType] = [_table(report, columns) for columns in packed(column_groups(report), fits)]
     spaced = [part for one in shown for part in (one, Text())]
     beside = [part for grid in grids(report) for part in (Text(grid.title, style="bold"), _grid(grid), Text())]
-    return Group(
-        Text(heading(report), style="bold"), Text(), *spaced, *beside, *(Text(line) for line in remarks(report))
-    )
+    under = [Text(line, style="dim") for line in conditions(report)]
+    return Group(Text(heading(report), style="bold"), *under, Text(), *spaced, *beside, *map(Text, remarks(report)))
 
 
 def heading(report: Report) -> str:
     """What was measured, in a line."""
     seeds = plural(len(report.seeds), "seed")
     images = f"{report.train:,} training, {report.validation:,} validation, {report.test:,} test images"
-    how = f"{report.preprocessing}; sampler {report.sampler}; {seeds}; {report.state}"
+    how = f"{report.preprocessing}; {seeds}; {report.state}"
     return f"{plain(report.name)} on {plain(report.dataset)}: {images}; {how}"
+
+
+def conditions(report: Report) -> list[str]:
+    """Under which recipe and search all of it was made, a line each; servers of version 0.1 only name the sampler."""
+    return [plain(line) for line in report.conditions] or [f"search: sampler {plain(report.sampler)}"]
 
 
 def remarks(report: Report) -> list[str]:
@@ -53,8 +57,6 @@ def remarks(report: Report) -> list[str]:
     if report.shared_searches:
         shared += f", {report.shared_searches} shared with experiments that were under way"
     lines.append(shared + (f"; {duration(report.wall_seconds)} in all" if report.wall_seconds is not None else ""))
-    if report.memory_limit is not None:
-        lines.append(f"memory limit of a training: {size(report.memory_limit)}")
     if report.devices:
         lines.append(f"devices: {plain('; '.join(report.devices))}")
     methods = sorted({line.memory_method for line in report.variants if line.memory_method})

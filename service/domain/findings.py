@@ -168,6 +168,8 @@ class Run:
 class Findings:
     """A planned variant with the searches on its paths, one for each searched seed, and its runs so far.
 
+    All of them are in the order of the seeds.
+
     ``diverged`` are the seeds on which a stage's fit diverged, or all trials of its search did. There is no network
     then, which is right as often as guessing, ``chance``; left out, it would flatter whichever learning is less stable.
     ``failed`` are the seeds without a network of which nothing else is known.
@@ -201,13 +203,24 @@ class Findings:
         return self.barren and any(search.state is SearchState.INFEASIBLE for search in self.searches)
 
     @property
+    def seed(self) -> int | None:
+        """The first seed that has a run: the one whose stages and memory stand for the variant."""
+        return self.runs[0].seed if self.runs else None
+
+    @property
+    def path(self) -> tuple[SearchFacts, ...]:
+        """The searches of that seed; before there is any, and where it has none of its own, those of the first."""
+        searched = dict(zip(self.seeds, self.paths, strict=False))
+        return searched.get(self.runs[0].seed, self.paths[0]) if self.runs else self.paths[0]
+
+    @property
     def trained(self) -> tuple[Training, ...]:
-        """The stages' trainings on the first seed, none before all are there."""
-        return next((run.trainings for run in self.runs if run.seed == self.seeds[0]), ())
+        """The stages' trainings on that seed, none before all are there."""
+        return self.runs[0].trainings if self.runs else ()
 
     @property
     def largest(self) -> Training | None:
-        """Memory is needed for one stage at a time: of those trained on the first seed, the one that takes most."""
+        """Memory is needed for one stage at a time: of those trained, the one that takes most."""
         return max(self.trained, key=lambda training: training.memory_bytes, default=None)
 
     @property

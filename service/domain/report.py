@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from service.domain.experiment import Recipe, SearchSettings
 from service.domain.published import PublishedLine
 from service.domain.space import Point
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState, TrialOrigin
@@ -30,7 +31,7 @@ class BestSoFar:
 
 @dataclass(frozen=True, slots=True)
 class StageLine:
-    """One stage of a variant, as searched on the first seed; accuracies, times and memory are the incumbent's."""
+    """One stage of a variant, as searched on its ``seed``; accuracies, times and memory are the incumbent's."""
 
     search: UUID
     stage: str
@@ -97,6 +98,7 @@ class VariantLine:
     confirmation_seconds: float
     diverged_seeds: tuple[int, ...]
     failed_seeds: tuple[int, ...]
+    seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class Effort:
 class Costs:
     """Training seconds and training memory of the first of two variants over those of the second.
 
-    Memory is that of the first seed; None where there is none, or none that was measured in the same way.
+    Memory is that of each one's first seed with a run; None where there is none, or the ways of measuring differ.
     """
 
     seconds: Ratio | None
@@ -223,3 +225,7 @@ class Report:
     enqueued_incumbents: int
     memory_limit: int | None
     shared_searches: int
+    recipe: Recipe
+    search: SearchSettings
+    time_limit: float | None
+    conditions: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from uuid import UUID
 
 from service.domain import frozen_features
 from service.domain.comparisons import RULES, WITHIN_NOISE
@@ -37,11 +38,12 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
         yield from _dead(search)
         if search.second_round:
             yield f"{search.name} fell short of its prefix or diverged, and got a second round in a wider space."
+    yield from _stagnating(report, spec)
     for line in report.variants:
-        yield from _stagnating(line, spec)
         yield from _seconds(line, spec)
         yield from _diverged(line, spec)
         yield from _failed(line, spec)
+        yield from _another_seed(line, spec)
         yield from _untested(line, spec)
 
 
@@ -152,16 +154,25 @@ def _dead(search: SearchFacts) -> Iterator[str]:
             )
 
 
-def _stagnating(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
-    """A stage on frozen features can nearly always hold its prefix's accuracy; if not, it was searched too little."""
-    for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
-        if stage.stagnating:
-            beyond = stage.stagnating_beyond_noise
-            verdict = "beyond the noise. More trials may help." if beyond else "within the noise."
-            yield (
-                f"{_place(line, spec)}: stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of "
-                f"the stage it stands on, {verdict}"
-            )
+def _stagnating(report: Report, spec: ExperimentSpec) -> Iterator[str]:
+    """A stage on frozen features can nearly always hold its prefix's accuracy; if not, it was searched too little.
+
+    One that variants share is one search, and told once.
+    """
+    places: dict[UUID, list[str]] = {}
+    told: dict[UUID, str] = {}
+    for line in report.variants:
+        for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
+            if stage.stagnating:
+                beyond = stage.stagnating_beyond_noise
+                verdict = "beyond the noise. More trials may help." if beyond else "within the noise."
+                places.setdefault(stage.search, []).append(_place(line, spec))
+                told[stage.search] = (
+                    f"stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of the stage it "
+                    f"stands on, {verdict}"
+                )
+    for search, users in places.items():
+        yield f"{_listed(users)}: {told[search]}"
 
 
 def _reached(stage: StageLine) -> str:
@@ -196,6 +207,13 @@ def _failed(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
         )
 
 
+def _another_seed(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
+    if line.seed not in {None, spec.seeds[0]}:
+        yield (
+            f"{_place(line, spec)}: its stages and memory are those of seed {line.seed}, the first that has a network."
+        )
+
+
 def _untested(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
     trained, tested = (len(found.values) if found else 0 for found in (line.validation_accuracy, line.test_accuracy))
     if line.state == "complete" and tested < trained:
@@ -204,6 +222,11 @@ def _untested(line: VariantLine, spec: ExperimentSpec) -> Iterator[str]:
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _place(line: VariantLine, spec: ExperimentSpec) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from service.domain.comparisons import compare
+from service.domain.conditions import conditions
 from service.domain.experiment import ExperimentSpec, Variant
 from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
 from service.domain.plan import PlannedVariant
@@ -69,6 +70,10 @@ def assemble_report(
         ),
         memory_limit=spec.limits.memory,
         shared_searches=sum(search.shared_with is not None for search in searches.values()),
+        recipe=spec.recipe,
+        search=spec.search,
+        time_limit=spec.limits.time,
+        conditions=conditions(spec),
     )
     return replace(report, notes=tuple(notes(spec, report, searches.values())))
 
@@ -110,6 +115,7 @@ def _variant(
         confirmation_seconds=sum(search.confirmation_seconds for search in searches),
         diverged_seeds=findings.diverged,
         failed_seeds=findings.failed,
+        seed=findings.seed,
     )
 
 
@@ -145,7 +151,7 @@ def _state(findings: Findings, experiment: ExperimentState, seeds: int) -> str:
 
 
 def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
-    path = findings.paths[0]
+    path = findings.path
     search = path[depth]
     training = search.incumbent
     here, before = search.accuracy, path[depth - 1].accuracy if depth else None

@@ -39,7 +39,7 @@ def trends(spec: ExperimentSpec, findings: Sequence[Findings]) -> tuple[Trend, .
             if (step := _step(before, after)) is not None
         }
         if steps:
-            found.append(_trend(spec, phase, list(steps.values()), [item.paths[0] for item in partial]))
+            found.append(_trend(spec, phase, list(steps.values()), [item.path for item in partial]))
     return tuple(found)
 
 

@@ -126,6 +126,25 @@ def test_an_export_computes_what_the_service_tested(
     assert reached > 0.5
 
 
+def test_the_folder_of_an_export_is_that_of_its_phase_and_seed(
+    cli: Cli, serving: FakeServer, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = report()
+    later = [line.model_copy(update={"phase": 1}) for line in found.variants]
+
+    serving.on(f"GET {PATH}/report", report(seeds=[0]))
+    assert cli(*ARGUMENTS, "--no-onnx").exit_code == 0
+    serving.on(f"GET {PATH}/report", found.model_copy(update={"variants": [*found.variants, *later]}))
+    for phase, seed in ((0, 0), (1, 0), (1, 2)):
+        serving.on(f"GET {PATH}/network", trained.description.model_copy(update={"phase": phase, "seed": seed}))
+        assert cli(*ARGUMENTS, "--no-onnx", "--phase", str(phase + 1), "--seed", str(seed)).exit_code == 0
+
+    assert sorted(path.name for path in tmp_path.glob("cnn-*")) == [
+        "cnn-6-partial", "cnn-6-partial-phase-1-seed-0", "cnn-6-partial-phase-2-seed-0", "cnn-6-partial-phase-2-seed-2",
+    ]  # fmt: skip
+
+
 @pytest.mark.usefixtures("serving")
 def test_the_card_tells_how_good_it_is_and_its_snippet_runs(
     cli: Cli, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -33,7 +33,7 @@ def embedding(state: str = "finished", points: int = 40, stages: int = 2, **chan
 
 @pytest.fixture(autouse=True)
 def asked(server: FakeServer) -> FakeServer:
-    server.on(f"GET {PATH}/report", report())
+    server.on(f"GET {PATH}/report", report(seeds=[0]))
     server.on(f"POST {PATH}/embeddings", Answer(embedding("waiting"), 202))
     server.on(f"GET {PATH}/embeddings", [embedding()])
     server.on(f"GET {PATH}/embeddings/{ID}", embedding())
@@ -68,6 +68,29 @@ def test_a_variant_becomes_two_pictures_and_a_table(cli: Cli, asked: FakeServer,
         "y": "1.0",
         "class_name": "",
     }
+
+
+def test_files_of_several_phases_and_seeds_do_not_replace_each_other(
+    cli: Cli, asked: FakeServer, tmp_path: Path
+) -> None:
+    found = report()
+    later = [line.model_copy(update={"phase": 1}) for line in found.variants]
+    asked.on(f"GET {PATH}/report", found.model_copy(update={"variants": [*found.variants, *later]}))
+
+    for phase, seed in ((1, 0), (2, 0), (2, 1)):
+        asked.on(f"GET {PATH}/embeddings/{ID}", embedding(phase=phase - 1, seed=seed))
+        wanted = ["--phase", str(phase), *(["--seed", str(seed)] if seed else [])]
+        assert cli("tsne", str(EXPERIMENT), "--variant", "CNN 6 partial", *wanted, "-o", str(tmp_path)).exit_code == 0
+
+    assert sorted(path.stem for path in tmp_path.glob("*.csv")) == [
+        "tsne-cnn-6-partial-phase-1-seed-0", "tsne-cnn-6-partial-phase-2-seed-0", "tsne-cnn-6-partial-phase-2-seed-1",
+    ]  # fmt: skip
+
+
+def test_of_one_phase_and_seed_neither_is_in_the_name(cli: Cli, tmp_path: Path) -> None:
+    assert cli("tsne", str(EXPERIMENT), "--all", "--seed", "0", "-o", str(tmp_path)).exit_code == 0
+
+    assert (tmp_path / "tsne-cnn-6-partial.png").exists()
 
 
 def test_the_legend_names_the_classes_that_have_names(cli: Cli, asked: FakeServer, tmp_path: Path) -> None:

@@ -181,7 +181,8 @@ const look = follow(async () => {
   const budgets = new Set(item.stage_searches.map((search) => search.epochs));
   show("facts", [item, table.wall_seconds], () => [[item.dataset, budgets.size === 1 ? `${epochs([...budgets][0])} a stage` : "", `submitted ${moment(item.created_at)}`,
     item.finished_at ? `ended ${moment(item.finished_at)}` : "", table.wall_seconds === null ? "" : `wall time ${seconds(table.wall_seconds)}`,
-    table.seeds.length > 1 ? `${table.seeds.length} seeds` : "", `sampler ${table.sampler}`].filter(Boolean).join(" · ")]);
+    table.seeds.length > 1 ? `${table.seeds.length} seeds` : ""].filter(Boolean).join(" · ")]);
+  show("conditions", table.conditions, (lines) => lines.map((text) => make("p", { class: "quiet" }, text)));
   show("actions", { state: item.state, retryable: failed.retryable }, actions);
   show("waiting", item.notes, (notes) => notes.map((text) => make("p", { class: "notice" }, text)));
   show("tiles", item, tiles);

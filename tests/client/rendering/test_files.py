@@ -7,10 +7,11 @@ import pytest
 
 from client.rendering.files import write_markdown, write_text
 from client.rendering.latex import write_latex
+from client.rendering.report import remarks
 from contract.experiments import Report
 from contract.submission import Point
 from tests.client.builders import report, variant
-from tests.client.rich import layered_report, rich_report
+from tests.client.rich import CONDITIONS, layered_report, rich_report
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -46,6 +47,19 @@ def test_every_format_tells_what_every_layer_was_trained_with() -> None:
     assert r"& $3.4 \cdot 10^{-3}$, $1.0 \cdot 10^{-2}$, head $5.6 \cdot 10^{-2}$ &" in latex
     assert r"& $1.2 \cdot 10^{-2}$ $\times 0.5^k$ & $3.0 \cdot 10^{-4}$ $\times 2^k$ &" in latex
     assert "one for each of its convolutions, then the head's" in latex
+
+
+def test_every_format_says_under_the_heading_how_all_of_it_was_made() -> None:
+    found = rich_report()
+    heading = "viable on cifar10: 45,000 training, 5,000 validation, 10,000 test images; standardize; 2 seeds; finished"
+
+    assert write_text(found).splitlines()[:3] == [heading, *CONDITIONS]
+    assert write_markdown(found).startswith(f"**{heading}**\n\n{CONDITIONS[0]}<br>\n{CONDITIONS[1]}\n\n|")
+    assert f"{heading}. {CONDITIONS[0]}. {CONDITIONS[1]}" in write_latex(found)
+
+
+def test_of_a_server_that_tells_no_conditions_the_sampler_is_known() -> None:
+    assert write_text(report()).splitlines()[1] == "search: sampler auto"
 
 
 def test_training_times_are_means_over_the_seeds_everywhere() -> None:
@@ -116,7 +130,7 @@ def test_two_phases_at_the_same_epochs_are_two_tables_beside_the_same_published_
 
 
 def test_markdown_rows_all_have_the_same_number_of_cells() -> None:
-    table = [line for line in write_markdown(report()).split("\n\n")[1].splitlines() if line.startswith("|")]
+    table = [line for line in write_markdown(report()).split("\n\n")[2].splitlines() if line.startswith("|")]
 
     assert {line.replace(r"\|", "").count("|") for line in table} == {12}
 
@@ -136,10 +150,30 @@ def test_no_name_is_part_of_latexs_end_of_a_row() -> None:
     assert rows == ["Variant", "{}[2cm] total", "{}* total", "A [1] total"]
 
 
+def test_latex_has_the_remarks_as_a_list_after_its_tables() -> None:
+    found = rich_report(notes=["[2cm] & 50 % of {x}_1 ~ a^b #1 $ \\end: --no-reuse searches anew", "it ended"])
+
+    *_, after = write_latex(found).split(r"\end{table}")
+
+    begin, *items, end = after.strip().splitlines()
+    assert (begin, end) == (r"\begin{itemize}", r"\end{itemize}")
+    assert len(items) == len(remarks(found))
+    assert items[0] == r"  \item{} phase 1: 1 epoch and 11 trials a stage"
+    assert any("paired over 2 seeds (Student t), or from the number of images" in item for item in items)
+    assert r"  \item{} from stage to stage the learning rate rises in 7 of 9 steps" in items
+    assert items[-2:] == [
+        (
+            r"  \item{} note: [2cm] \& 50 \% of \{x\}\_1 \textasciitilde{} a\textasciicircum{}b \#1 \$ "
+            r"\textbackslash{}end: -{}-no-reuse searches anew"
+        ),
+        r"  \item{} note: it ended",
+    ]
+
+
 def test_phases_become_a_column_of_their_own() -> None:
     stages = report().variants[0].stages
     two = report(variants=[variant("CNN 1", "total", stages), variant("CNN 1", "total", stages, phase=1, epochs=3)])
 
     assert "| phase | variant |" in write_markdown(two)
     assert "Phase & Variant" in write_latex(two)
-    assert write_text(two).splitlines()[3].split()[:3] == ["phase", "epochs", "variant"]
+    assert write_text(two).splitlines()[4].split()[:3] == ["phase", "epochs", "variant"]

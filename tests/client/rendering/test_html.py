@@ -68,7 +68,8 @@ def test_the_page_says_everything_in_words_too(page: str) -> None:
     for text in (
         "CNN 8 partial", "0.669 ± 0.011", "Table 2 of the paper (1 epoch) and ours", "partial better",
         "below its prefix, beyond the noise, second round", "rises in 7 of 9 steps", "11 : 22", "0.98 [0.95, 1.02]",
-        "memory limit of a training: 2.0 GiB", "Memory of every stage",
+        "Memory of every stage", "He&#x27;s initialisation, mlp heads, at most 2,048.0 MiB a training</p>",
+        '<p class="facts">search: sampler auto, learning rate',
         "p1-costs", "p2-probes",
     ):  # fmt: skip
         assert text in page
@@ -98,6 +99,15 @@ def test_stages_say_with_whom_they_are_shared_and_how_they_were_confirmed() -> N
     assert "shared with &lt;early&gt;" in shown
     assert "0.900 (0.890 confirmed)" in shown
     assert "1 shared with experiments that were under way" in shown
+
+
+def test_stages_of_another_seed_than_the_first_say_so() -> None:
+    first = report().variants[0]
+    lines = [first.model_copy(update={"seed": seed, "label": f"A {seed} total"}) for seed in (0, 2)]
+
+    shown = write_html(report(variants=lines, gaps=[]))
+
+    assert shown.count("of seed ") == shown.count('<td class="text wide">of seed 2</td>') == 1
 
 
 def test_names_are_never_read_as_html_or_formulas() -> None:

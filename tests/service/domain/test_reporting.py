@@ -88,6 +88,27 @@ def test_a_dead_seed_leaves_the_variant_to_the_others_at_chance_where_it_diverge
     assert tell(spec, searches).variants[0].state == "infeasible"
 
 
+def test_stages_and_memory_are_those_of_the_first_seed_that_has_a_network(understand: Understand) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8", "Pool-2"]}, seeds=[0, 5, 7], search={"seeds": "each"})
+    plan = plan_experiment(spec)
+    searches = facts(plan, [0.5 + 0.1 * search.depth + 0.01 * search.seed for search in plan.searches])
+    intact = tell(spec, searches)
+    assert {item.seed for item in intact.variants} == {0}
+    assert not any("the first that has a network" in note for note in intact.notes)
+    for search in plan.searches:
+        if search.seed == 0:
+            searches[search.key] = ended(searches[search.key], SearchState.DEAD, tried(0.1, diverged=True))
+    report = tell(spec, searches)
+    total, partial = line(report, "A total"), line(report, "A partial")
+    assert (total.seed, partial.seed) == (5, 5)
+    assert [stage.validation_accuracy for stage in partial.stages] == pytest.approx([0.55, 0.65])
+    assert {stage.state for stage in partial.stages} == {SearchState.DECIDED}
+    assert partial.memory_bytes == max(stage.memory_bytes or 0 for stage in partial.stages)
+    assert (partial.training_seconds, partial.memory_method) == (24.0, f"method {partial.memory_bytes}")
+    assert "A partial: its stages and memory are those of seed 5, the first that has a network." in report.notes
+    assert report.trends[0].variants == 1
+
+
 def test_an_unfinished_variant_shows_what_is_known(spec: ExperimentSpec, searches: Facts) -> None:
     leaf = plan_experiment(spec).variants[1].path[-1]
     searches[leaf] = ended(searches[leaf], SearchState.OPEN)

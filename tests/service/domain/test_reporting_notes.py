@@ -168,3 +168,21 @@ def test_notes_measure_the_rule_seconds_and_count_comparisons(understand: Unders
         "3 comparisons were made, and their p-values are adjusted for that (Holm). "
         "Beyond the noise: 0 of 4 differences told."
     ) in notes
+
+
+def test_a_stage_that_variants_share_stagnates_once(understand: Understand) -> None:
+    shared = ["Conv-3-8", "Conv-3-4"]
+    spec = understand(architectures={"A": shared, "B": [*shared, "Pool-2"], "C": [*shared, "Conv-1-4"]})
+    plan = plan_experiment(spec)
+    reached = {0: 0.5, 1: 0.4, 2: 0.45}
+    searches = facts(plan, [reached[search.depth] for search in plan.searches])
+    alone = next(variant.path[-1] for variant in plan.variants if variant.variant.label == "C partial")
+    searches[alone] = replace(searches[alone], incumbent=training(0.3))
+
+    notes = [note for note in tell(spec, searches).notes if "of the stage it stands on" in note]
+
+    falls = "reaches {}, less than the {} of the stage it stands on, beyond the noise. More trials may help."
+    assert notes == [
+        f"A partial, B partial and C partial: stage 2 {falls.format('0.400', '0.500')}",
+        f"C partial: stage 3 {falls.format('0.300', '0.400')}",
+    ]

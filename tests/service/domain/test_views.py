@@ -3,9 +3,9 @@ from collections.abc import Callable
 
 import pytest
 
-from contract import comparisons, experiments, plans
+from contract import comparisons, conditions, experiments, plans
 from contract.base import Lenient
-from service.domain import published, report, statistics, views
+from service.domain import experiment, published, report, statistics, views
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import plan_experiment
 
@@ -40,6 +40,8 @@ Understand = Callable[..., ExperimentSpec]
         (report.Lead, comparisons.Lead),
         (report.Trend, experiments.Trend),
         (report.PhaseLine, experiments.PhaseLine),
+        (experiment.Recipe, conditions.ReportRecipe),
+        (experiment.SearchSettings, conditions.ReportSearch),
         (report.Report, experiments.Report),
     ],
 )
