@@ -1,8 +1,9 @@
 """The plan of an experiment: the prefix trees of its phases, with identical prefixes merged."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
+from types import MappingProxyType
 
 from service.domain import shapes
 from service.domain.experiment import ExperimentSpec, Phase, Variant
@@ -16,6 +17,7 @@ from service.domain.workload import Workload, extra_seeds, workload
 NAME_LENGTH = 120
 SECONDS_TRIALS = 10
 """A search that may spend seconds ends after this many times the phase's trials, however cheap they are."""
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class PlannedSearch:
     @property
     def depth(self) -> int:
         return len(self.prefix)
+
+    @property
+    def stands_on(self) -> tuple[str | None, ...]:
+        """The keys of what it waits for: its parent, the earlier search and its matches."""
+        return (self.parent, self.earlier, *self.matches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,16 @@ class Plan:
     confirmations: int = 0
 
 
-def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
-    """Merge the prefixes of all variants, a tree per phase. A ``salt`` keeps the searches from equalling any others."""
+def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mapping[str, str] = NONE) -> Plan:
+    """Merge the prefixes of all variants, a tree per phase. A ``salt`` keeps the searches from equalling any others.
+
+    A search whose key is in ``apart`` has the one that stands there instead, and what stands on it follows.
+    """
+
+    def identify(place: Place) -> str:
+        key = search_key(spec, place, salt)
+        return apart.get(key, key)
+
     nodes: dict[str, _Node] = {}
     planned: list[PlannedVariant] = []
     before: dict[tuple[int, int], tuple[str, ...]] = {}
@@ -94,7 +109,7 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
         for index, seed in _in_order(spec):
             earlier = before.get((index, seed)) if phase.from_incumbents else None
             matches = _matches(spec, index, seed, paths)
-            paths[index, seed] = _path(spec, number, index, seed, earlier, matches, nodes, salt)
+            paths[index, seed] = _path(spec, number, index, seed, earlier, matches, nodes, identify)
         before = paths
         planned += [
             PlannedVariant(variant, number, tuple(paths[index, seed] for seed in searched_seeds(spec)))
@@ -162,7 +177,7 @@ def _path(
     earlier: tuple[str, ...] | None,
     matches: tuple[str, ...],
     nodes: dict[str, _Node],
-    salt: str | None,
+    identify: Callable[[Place], str],
 ) -> tuple[str, ...]:
     """The searches of a variant on a seed; new ones go into ``nodes``."""
     variant = spec.variants[index]
@@ -181,7 +196,7 @@ def _path(
             segments=_cuts(spec, variant) if variant.checkpointing else (),
             matches=matches,
         )
-        key = search_key(spec, place, salt)
+        key = identify(place)
         node = nodes.setdefault(key, _Node(number, place, stages[:depth], []))
         if index not in node.used_by:
             node.used_by.append(index)

@@ -143,6 +143,28 @@ def test_what_died_of_failures_is_searched_again(lab: Lab) -> None:
     assert {search.state for search in get_experiment(lab.store, third).stage_searches} == {"decided"}
 
 
+def test_what_went_without_an_incumbent_that_failures_cost_is_searched_again(lab: Lab) -> None:
+    worker = lab.worker()
+    phases = [{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}]
+
+    def work(lease: LeasedTask) -> None:
+        if lease.kind == "trial" and lease.work.epochs == 1:
+            record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES)
+        else:
+            lab.finish(lease)
+
+    lab.drive(lab.submit(TREE, variants=PARTIAL, phases=phases), worker, work)
+
+    again = lab.submit(TREE, variants=PARTIAL, phases=phases)
+    lab.drive(again, worker)
+
+    searches = get_experiment(lab.store, again).stage_searches
+    assert [(search.state, search.reused) for search in searches] == [("decided", False)] * 4
+    first = "SELECT origin FROM trial WHERE search_id = :id AND ordinal = 0"
+    assert [lab.value(first, id=search.id) for search in searches[2:]] == ["incumbent", "incumbent"]
+    assert lab.drive(lab.submit(TREE, variants=PARTIAL, phases=phases), worker) == []
+
+
 def test_the_list_is_paged_from_the_newest_and_new_ones_shift_nothing(lab: Lab) -> None:
     submitted = [lab.submit() for _ in range(5)]
     first = list_experiments(lab.store, limit=2)
