@@ -1,6 +1,6 @@
 """The plan of an experiment: the prefix trees of its phases, with identical prefixes merged."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from service.domain.layers import Layer, Stage
 from service.domain.notation import write
 from service.domain.range_test import images
 from service.domain.states import BudgetRule, Learning, Objective
-from service.domain.workload import Workload, extra_seeds, workload
+from service.domain.workload import Workload, workload
 
 NAME_LENGTH = 120
 SECONDS_TRIALS = 10
@@ -90,6 +90,24 @@ class Plan:
     range_tests: int = 0
     confirmations: int = 0
 
+    @property
+    def leaves(self) -> frozenset[str]:
+        """The keys of the searches of last stages."""
+        return _leaves(self.variants)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Work of several searches together, as in ``Plan``."""
+
+    trials: int
+    least_trials: int
+    range_tests: int
+    confirmations: int
+    fits: int
+    evaluations: int
+    multiply_adds: int
+
 
 def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mapping[str, str] = NONE) -> Plan:
     """Merge the prefixes of all variants, a tree per phase. A ``salt`` keeps the searches from equalling any others.
@@ -116,26 +134,44 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mappin
             for index, variant in enumerate(spec.variants)
         ]
     searches = tuple(_search(spec, key, node) for key, node in nodes.items())
-    work = [workload(spec, search.budget, search.matches) for search in searches]
+    leaves = _leaves(planned)
+    work = [workload(spec, search.budget, search.matches, leaf=search.key in leaves) for search in searches]
+    totals = total(spec, zip(searches, work, strict=True))
     return Plan(
         searches=searches,
         variants=tuple(planned),
-        trials=sum(item.trials for item in work),
-        fits=sum(item.fits for item in work),
-        evaluations=len({path[-1] for variant in planned for path in variant.paths}) * (1 + extra_seeds(spec)),
+        trials=totals.trials,
+        fits=totals.fits,
+        evaluations=totals.evaluations,
         stage_trainings_without_sharing=sum(len(path) for variant in planned for path in variant.paths),
-        multiply_adds=sum(
-            search.multiply_adds * _images(spec, search, item) for search, item in zip(searches, work, strict=True)
-        ),
-        least_trials=sum(item.least_trials for item in work),
-        range_tests=sum(item.range_tests for item in work),
-        confirmations=sum(item.confirmations + item.again for item in work),
+        multiply_adds=totals.multiply_adds,
+        least_trials=totals.least_trials,
+        range_tests=totals.range_tests,
+        confirmations=totals.confirmations,
+    )
+
+
+def total(spec: ExperimentSpec, searches: Iterable[tuple[PlannedSearch, Workload]]) -> Totals:
+    """The work of some searches of an experiment together."""
+    known = list(searches)
+    return Totals(
+        trials=sum(work.trials for _, work in known),
+        least_trials=sum(work.least_trials for _, work in known),
+        range_tests=sum(work.range_tests for _, work in known),
+        confirmations=sum(work.confirmations + work.again for _, work in known),
+        fits=sum(work.fits for _, work in known),
+        evaluations=sum(work.evaluations for _, work in known),
+        multiply_adds=sum(search.multiply_adds * _images(spec, search, work) for search, work in known),
     )
 
 
 def searched_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
     """The seeds that have searches of their own; the others only have fits."""
     return spec.seeds if spec.search.every_seed else spec.seeds[:1]
+
+
+def _leaves(variants: Iterable[PlannedVariant]) -> frozenset[str]:
+    return frozenset(path[-1] for variant in variants for path in variant.paths)
 
 
 def _images(spec: ExperimentSpec, search: PlannedSearch, work: Workload) -> int:

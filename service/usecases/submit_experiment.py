@@ -76,8 +76,7 @@ def submit_experiment(
             key=idempotency_key,
         )
         searches.add(tx, replace(spec, architectures=(), variants=()), new)
-        leaves = {path[-1] for variant in plan.variants for path in variant.paths}
-        labels = [variant.label for variant in spec.variants]
+        labels, leaves = [variant.label for variant in spec.variants], plan.leaves
         experiments.attach(
             tx,
             experiment_id,
