@@ -39,7 +39,8 @@ def workload(spec: ExperimentSpec, budget: Phase, matches: Collection[str], *, l
         least_trials=1 if matches else budget.trials,
         trials=budget.trials + second_round,
         range_tests=int(settings.range_test),
-        confirmations=confirmations,
+        # A lone trial is frozen without any.
+        confirmations=confirmations if budget.trials >= CANDIDATES else 0,
         again=confirmations if second_round else 0,
         fits=extra_seeds(spec),
         evaluations=1 + extra_seeds(spec) if leaf else 0,
