@@ -1,8 +1,12 @@
 """What the server tells of a submission before anything runs."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from contract.base import Lenient
+
+PlannedState = Literal["new", "under-way", "taken-over"]
 
 
 class PlannedSearch(Lenient):
@@ -15,19 +19,23 @@ class PlannedSearch(Lenient):
     parent: str | None
     used_by: list[str] = Field(description="variants standing on it, e.g. 'CNN 6 partial'")
     epochs: int
-    trials: int = Field(description="at most: with a second round, or as many as a search that spends seconds may have")
+    trials: int = Field(
+        description="at most, done or not: with a second round, or as many as a search that spends seconds may have"
+    )
     input_shape: tuple[int, int, int]
     output_shape: tuple[int, int, int]
     parameters: int = Field(description="weights and biases of the stage with its head")
     multiply_adds: int = Field(
         description="per image: forward, and twice that backward, of the trained layers and head"
     )
-    reused: bool = Field(False, description="an identical search exists already")
+    state: PlannedState = Field(
+        "new", description="of an identical search: none is there, another experiment is at it, or it has ended"
+    )
     least_trials: int = Field(0, description="of the trials, those that are certain")
 
 
 class Plan(Lenient):
-    """Dry run of a submission."""
+    """Dry run of a submission: the work that is left to do, by whichever experiment."""
 
     name: str
     variants: list[str]

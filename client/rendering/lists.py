@@ -1,5 +1,6 @@
 """Plans and lists as tables."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -10,12 +11,13 @@ from rich.text import Text
 from client.console import plain
 from client.rendering.text import NOTHING, amount, duration, moment, plural, short
 from contract.experiments import DatasetView, Experiment, ExperimentSummary, FailedAttempt, WorkerView
-from contract.plans import Plan
+from contract.plans import Plan, PlannedState
 
 T = TypeVar("T")
 LONGEST_STAGE = 100
 MOST_VARIANTS = 8
 
+PLANNED: dict[PlannedState, str] = {"taken-over": "taken over", "under-way": "under way"}
 STATE_STYLES = {
     "running": "cyan", "open": "cyan", "paused": "yellow", "waiting": "dim", "decided": "green", "finished": "green",
     "complete": "green", "failed": "bold red", "dead": "bold red", "infeasible": "bold red", "cancelled": "yellow",
@@ -71,8 +73,8 @@ def plan_tree(plan: Plan) -> Table:
     )  # fmt: skip
     for search in depth_first(plan.searches, lambda search: search.name, lambda search: search.parent):
         name = Text("  " * search.depth + abridged(plain(search.stage)))
-        if search.reused:
-            name.append("  reused", style="green")
+        if search.state != "new":
+            name.append(f"  {PLANNED[search.state]}", style="green" if search.state == "taken-over" else "cyan")
         made.add_row(
             *((str(search.phase + 1),) if several_phases else ()),
             name, up_to(search.trials, search.least_trials), str(search.epochs),
@@ -119,7 +121,7 @@ def depth_first(items: Sequence[T], key: Callable[[T], object], parent: Callable
 def plan_summary(plan: Plan) -> str:
     """What a plan amounts to."""
     count = len(plan.searches)
-    reused = sum(search.reused for search in plan.searches)
+    states = Counter(search.state for search in plan.searches)
     shared = f"{plural(count, 'stage search')} instead of {plan.stage_trainings_without_sharing} without sharing"
     work = [
         plural(plan.trials, "trial"),
@@ -128,22 +130,25 @@ def plan_summary(plan: Plan) -> str:
         plural(plan.fits, "fit"),
         plural(plan.evaluations, "evaluation"),
     ]
-    if 0 < plan.least_trials < plan.trials:
-        work[0] = f"up to {work[0]} ({plan.least_trials} at least)"
+    if plan.least_trials < plan.trials:
+        work[0] = f"up to {work[0]}" + (f" ({plan.least_trials} at least)" if plan.least_trials else "")
     uncertain = plan.confirmations > 0 or work[0] != plural(plan.trials, "trial")
+    notes = [f"note: {note}" for note in plan.notes]
     lines = [
         f"{plan.name}: {plural(len(plan.variants), 'variant')}, {shared}"
-        + (f", {reused} known already" if reused else ""),
-        f"{', '.join(work)}; {'up to ' if uncertain else ''}{amount(plan.multiply_adds)} multiply-adds",
+        + "".join(f", {states[known]} {words}" for known, words in PLANNED.items() if states[known])
     ]
-    if all(search.reused for search in plan.searches) and not plan.fits:
-        lines.append("nothing new to train: every stage search exists already")
-    elif plan.estimated_seconds is not None:
+    if not any((plan.trials, plan.range_tests, plan.confirmations, plan.fits, plan.evaluations)):
+        return "\n".join([*lines, "nothing to do: all of it is taken over", *notes])
+    lines.append(
+        f"{'left to do: ' if len(states) > 1 or 'new' not in states else ''}{', '.join(work)}; "
+        f"{'up to ' if uncertain else ''}{amount(plan.multiply_adds)} multiply-adds"
+    )
+    if plan.estimated_seconds is not None:
         more = plan.most_seconds is not None and plan.most_seconds > plan.estimated_seconds
         longest = f", up to {duration(plan.most_seconds)} with second rounds" if more else ""
         lines.append(f"about {duration(plan.estimated_seconds)} on the workers now connected{longest}")
-    lines += (f"note: {note}" for note in plan.notes)
-    return "\n".join(lines)
+    return "\n".join([*lines, *notes])
 
 
 def shape(channels_height_width: tuple[int, int, int]) -> str:

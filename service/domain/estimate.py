@@ -1,6 +1,6 @@
 """How long trainings will take, from those of the same data set that have finished."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import inf
@@ -9,7 +9,8 @@ from statistics import median
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import Plan
 from service.domain.range_test import images
-from service.domain.workload import extra_seeds, workload
+from service.domain.remaining import full_work
+from service.domain.workload import Workload
 
 APART = 2.0
 """Two trainings tell work from overhead when one is at least so many times as large as the other."""
@@ -53,34 +54,38 @@ def training_costs(finished: Sequence[tuple[float, float]]) -> TrainingCosts | N
 
 
 def plan_seconds(
-    spec: ExperimentSpec, plan: Plan, existing: Collection[str], costs: TrainingCosts, *, second_rounds: bool
+    spec: ExperimentSpec, plan: Plan, left: Mapping[str, Workload], costs: TrainingCosts, *, second_rounds: bool
 ) -> float | None:
-    """Of all work that is not there yet, one task after the other; None if a task is larger than can be known.
+    """Of all work that is ``left``, by search, one task after the other; None if a task is larger than can be known.
 
-    ``existing`` are the keys of searches that are there already; their fits may still have to be done. Who may spend
-    seconds spends those of the searches it matches. Confirmations are taken to be made; with ``second_rounds`` every
-    search that may have one gets it. A test costs the forward pass of all stages, a third of what a training does.
+    Who may spend seconds spends those of the searches it matches. Confirmations are taken to be made; with
+    ``second_rounds`` every search that may have one gets it. A test costs the forward pass of all stages, a third of
+    what a training does.
     """
-    leaves = {path[-1] for planned in plan.variants for path in planned.paths}
     searching: dict[str, float] = {}
     forward: dict[str, int] = {}
     total = 0.0
-    for search in plan.searches:
-        work = workload(spec, search.budget, search.matches)
-        train, epochs = spec.split.train, search.budget.epochs
-        ranged = _times(work.range_tests, costs, search.multiply_adds * images(spec.recipe.batch_size, train, epochs))
+    for search, whole in zip(plan.searches, full_work(spec, plan).values(), strict=True):
+        work, train, epochs = left[search.key], spec.split.train, search.budget.epochs
         size = search.multiply_adds * epochs * train
-        most = ranged + _times(work.trials if second_rounds or search.matches else work.least_trials, costs, size)
+        ranging = search.multiply_adds * images(spec.recipe.batch_size, train, epochs)
+        most = _times(whole.range_tests, costs, ranging)
+        most += _times(whole.trials if second_rounds or search.matches else whole.least_trials, costs, size)
         allowed = sum(searching[key] for key in search.matches) if search.matches else inf
         searching[search.key] = min(most, max(allowed, _times(1, costs, size)))
         forward[search.key] = search.multiply_adds + (forward[search.parent] if search.parent else 0)
-        total += _times(work.fits, costs, size)
-        if search.key not in existing:
-            tests = 1 + extra_seeds(spec) if search.key in leaves else 0
-            confirmations = work.confirmations + (work.again if second_rounds else 0)
-            total += searching[search.key] + _times(confirmations, costs, size)
-            total += _times(tests, costs, forward[search.key] / 3 * spec.dataset.test)
+        total += _left(searching[search.key], whole, work, _times(1, costs, size), _times(1, costs, ranging))
+        total += _times(work.fits + work.confirmations + (work.again if second_rounds else 0), costs, size)
+        total += _times(work.evaluations, costs, forward[search.key] / 3 * spec.dataset.test)
     return None if total == inf else total
+
+
+def _left(seconds: float, whole: Workload, work: Workload, trial: float, range_test: float) -> float:
+    """What is left of a search's ``seconds`` when some of its trials and its range test have been done."""
+    if not work.trials or seconds == inf:
+        return seconds if work.trials else 0.0
+    done = (whole.trials - work.trials, trial), (whole.range_tests - work.range_tests, range_test)
+    return max(0.0, seconds - sum(tasks * each for tasks, each in done if tasks))
 
 
 def _times(tasks: int, costs: TrainingCosts, multiply_adds: float) -> float:

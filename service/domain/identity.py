@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from uuid import UUID
 
 from service.domain.experiment import ExperimentSpec, Phase, Recipe
 from service.domain.layers import Stage
@@ -73,6 +75,11 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
             "salt": salt,
         }
     )
+
+
+def key_apart(key: str, stands_on: Iterable[UUID | None]) -> str:
+    """The identity of a search whose ``key`` belongs to one that stands on other searches, told apart by its own."""
+    return digest({"key": key, "stands on": [None if link is None else str(link) for link in stands_on]})
 
 
 def confirmation_seeds(spec: ExperimentSpec) -> tuple[int, ...]:

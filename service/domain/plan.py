@@ -1,8 +1,9 @@
 """The plan of an experiment: the prefix trees of its phases, with identical prefixes merged."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
+from types import MappingProxyType
 
 from service.domain import shapes
 from service.domain.experiment import ExperimentSpec, Phase, Variant
@@ -11,11 +12,12 @@ from service.domain.layers import Layer, Stage
 from service.domain.notation import write
 from service.domain.range_test import images
 from service.domain.states import BudgetRule, Learning, Objective
-from service.domain.workload import Workload, extra_seeds, workload
+from service.domain.workload import Workload, workload
 
 NAME_LENGTH = 120
 SECONDS_TRIALS = 10
 """A search that may spend seconds ends after this many times the phase's trials, however cheap they are."""
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,11 @@ class PlannedSearch:
     @property
     def depth(self) -> int:
         return len(self.prefix)
+
+    @property
+    def stands_on(self) -> tuple[str | None, ...]:
+        """The keys of what it waits for: its parent, the earlier search and its matches."""
+        return (self.parent, self.earlier, *self.matches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +90,35 @@ class Plan:
     range_tests: int = 0
     confirmations: int = 0
 
+    @property
+    def leaves(self) -> frozenset[str]:
+        """The keys of the searches of last stages."""
+        return _leaves(self.variants)
 
-def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
-    """Merge the prefixes of all variants, a tree per phase. A ``salt`` keeps the searches from equalling any others."""
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Work of several searches together, as in ``Plan``."""
+
+    trials: int
+    least_trials: int
+    range_tests: int
+    confirmations: int
+    fits: int
+    evaluations: int
+    multiply_adds: int
+
+
+def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mapping[str, str] = NONE) -> Plan:
+    """Merge the prefixes of all variants, a tree per phase. A ``salt`` keeps the searches from equalling any others.
+
+    A search whose key is in ``apart`` has the one that stands there instead, and what stands on it follows.
+    """
+
+    def identify(place: Place) -> str:
+        key = search_key(spec, place, salt)
+        return apart.get(key, key)
+
     nodes: dict[str, _Node] = {}
     planned: list[PlannedVariant] = []
     before: dict[tuple[int, int], tuple[str, ...]] = {}
@@ -94,33 +127,51 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None) -> Plan:
         for index, seed in _in_order(spec):
             earlier = before.get((index, seed)) if phase.from_incumbents else None
             matches = _matches(spec, index, seed, paths)
-            paths[index, seed] = _path(spec, number, index, seed, earlier, matches, nodes, salt)
+            paths[index, seed] = _path(spec, number, index, seed, earlier, matches, nodes, identify)
         before = paths
         planned += [
             PlannedVariant(variant, number, tuple(paths[index, seed] for seed in searched_seeds(spec)))
             for index, variant in enumerate(spec.variants)
         ]
     searches = tuple(_search(spec, key, node) for key, node in nodes.items())
-    work = [workload(spec, search.budget, search.matches) for search in searches]
+    leaves = _leaves(planned)
+    work = [workload(spec, search.budget, search.matches, leaf=search.key in leaves) for search in searches]
+    totals = total(spec, zip(searches, work, strict=True))
     return Plan(
         searches=searches,
         variants=tuple(planned),
-        trials=sum(item.trials for item in work),
-        fits=sum(item.fits for item in work),
-        evaluations=len({path[-1] for variant in planned for path in variant.paths}) * (1 + extra_seeds(spec)),
+        trials=totals.trials,
+        fits=totals.fits,
+        evaluations=totals.evaluations,
         stage_trainings_without_sharing=sum(len(path) for variant in planned for path in variant.paths),
-        multiply_adds=sum(
-            search.multiply_adds * _images(spec, search, item) for search, item in zip(searches, work, strict=True)
-        ),
-        least_trials=sum(item.least_trials for item in work),
-        range_tests=sum(item.range_tests for item in work),
-        confirmations=sum(item.confirmations + item.again for item in work),
+        multiply_adds=totals.multiply_adds,
+        least_trials=totals.least_trials,
+        range_tests=totals.range_tests,
+        confirmations=totals.confirmations,
+    )
+
+
+def total(spec: ExperimentSpec, searches: Iterable[tuple[PlannedSearch, Workload]]) -> Totals:
+    """The work of some searches of an experiment together."""
+    known = list(searches)
+    return Totals(
+        trials=sum(work.trials for _, work in known),
+        least_trials=sum(work.least_trials for _, work in known),
+        range_tests=sum(work.range_tests for _, work in known),
+        confirmations=sum(work.confirmations + work.again for _, work in known),
+        fits=sum(work.fits for _, work in known),
+        evaluations=sum(work.evaluations for _, work in known),
+        multiply_adds=sum(search.multiply_adds * _images(spec, search, work) for search, work in known),
     )
 
 
 def searched_seeds(spec: ExperimentSpec) -> tuple[int, ...]:
     """The seeds that have searches of their own; the others only have fits."""
     return spec.seeds if spec.search.every_seed else spec.seeds[:1]
+
+
+def _leaves(variants: Iterable[PlannedVariant]) -> frozenset[str]:
+    return frozenset(path[-1] for variant in variants for path in variant.paths)
 
 
 def _images(spec: ExperimentSpec, search: PlannedSearch, work: Workload) -> int:
@@ -162,7 +213,7 @@ def _path(
     earlier: tuple[str, ...] | None,
     matches: tuple[str, ...],
     nodes: dict[str, _Node],
-    salt: str | None,
+    identify: Callable[[Place], str],
 ) -> tuple[str, ...]:
     """The searches of a variant on a seed; new ones go into ``nodes``."""
     variant = spec.variants[index]
@@ -181,7 +232,7 @@ def _path(
             segments=_cuts(spec, variant) if variant.checkpointing else (),
             matches=matches,
         )
-        key = search_key(spec, place, salt)
+        key = identify(place)
         node = nodes.setdefault(key, _Node(number, place, stages[:depth], []))
         if index not in node.used_by:
             node.used_by.append(index)

@@ -37,6 +37,14 @@ class SearchState(StrEnum):
         return cls.ended() - {cls.DECIDED}
 
 
+class PlannedState(StrEnum):
+    """What a submission would find of a search: nothing, one that another experiment is at, or one that has ended."""
+
+    NEW = "new"
+    UNDER_WAY = "under-way"
+    TAKEN_OVER = "taken-over"
+
+
 class TrialState(StrEnum):
     """A trial is RUNNING from its suggestion on; a diverged one is COMPLETE, told at chance accuracy."""
 

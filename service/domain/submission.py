@@ -19,6 +19,7 @@ from service.domain.layers import Architecture, Layer
 from service.domain.notation import parse
 from service.domain.quantities import parse_duration, parse_size
 from service.domain.schemes import FACTOR
+from service.domain.search import CANDIDATES
 from service.domain.shapes import parameters, resolve
 from service.domain.space import (
     DEFAULT_FACTORS,
@@ -54,6 +55,7 @@ def build_spec(document: Document, dataset: Dataset) -> ExperimentSpec:
     architectures = _architectures(document["architectures"], dataset, recipe.head, faults)
     variants = _variants(document, architectures, faults)
     faults.extend(_recipe_for_nothing(recipe, variants))
+    faults.extend(_settings_for_nothing(document, variants))
     phases = tuple(
         Phase(phase["epochs"], phase["trials"], phase["start"] == "incumbents") for phase in document["phases"]
     )
@@ -293,6 +295,21 @@ def _recipe_for_nothing(recipe: Recipe, variants: tuple[Variant, ...]) -> Iterat
         if variant.normalize_cuts and not recipe.standardize_inputs:
             message = "gives total what partial's standardised inputs have, and training.standardize_inputs is false"
             yield Fault(f"variants[{index}].normalize_cuts", f"{message}: change one of them")
+
+
+def _settings_for_nothing(document: Document, variants: tuple[Variant, ...]) -> Iterator[Fault]:
+    """Keys of phases and search that the rest of the submission leaves nothing to do."""
+    phases, search = document["phases"], document["search"]
+    if phases[0]["start"] == "initial":
+        yield Fault("phases[0].start", "initial is for a phase after another, instead of its incumbents: leave it out")
+    if search["seeds"] == "each" and len(document["seeds"]) == 1:
+        message = f"each is for several seeds, and there is only {document['seeds'][0]}"
+        yield Fault("search.seeds", f"{message}: add others to seeds, or leave it out")
+    # A second round adds trials, and who spends seconds has as many as they pay for.
+    more = search["second_round"] or any(variant.budget is BudgetRule.SECONDS for variant in variants)
+    if search["confirm_seeds"] and not more and all(phase["trials"] < CANDIDATES for phase in phases):
+        message = f"chooses among the {CANDIDATES} best trials of a search, and each has one"
+        yield Fault("search.confirm_seeds", f"{message}: raise phases[0].trials, or leave it out")
 
 
 def _factor(choice: Document, axis: str, default: Interval) -> Interval:

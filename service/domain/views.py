@@ -1,6 +1,6 @@
 """What is told of experiments, searches, trials, workers and data sets, in the fields of ``contract``."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -9,14 +9,16 @@ from service.domain import frozen_features
 from service.domain.experiment import ExperimentSpec
 from service.domain.layers import Shape
 from service.domain.notation import write
-from service.domain.plan import Plan
+from service.domain.plan import Plan, total
+from service.domain.remaining import Existing, full_work
 from service.domain.space import Point
-from service.domain.workload import workload
+from service.domain.states import PlannedState
+from service.domain.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedSearchView:
-    """A node of the prefix tree before anything runs; ``parent`` is a name as well."""
+    """A node of the prefix tree before anything runs; ``parent`` is a name as well, ``trials`` are those of all."""
 
     name: str
     phase: int
@@ -30,13 +32,16 @@ class PlannedSearchView:
     output_shape: Shape
     parameters: int
     multiply_adds: int
-    reused: bool
+    state: PlannedState
     least_trials: int
 
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """Dry run of a submission; second rounds are in ``most_seconds`` alone, ``notes`` are sentences for people."""
+    """Dry run of a submission: the work that is left to do; ``notes`` are sentences for people.
+
+    Of the seconds second rounds are in ``most_seconds`` alone.
+    """
 
     name: str
     variants: tuple[str, ...]
@@ -57,14 +62,16 @@ class PlanView:
 def view_plan(
     spec: ExperimentSpec,
     plan: Plan,
-    reused: Collection[str] = (),
+    existing: Mapping[str, Existing],
+    left: Mapping[str, Workload],
     estimated_seconds: float | None = None,
     most_seconds: float | None = None,
 ) -> PlanView:
-    """The plan for people; ``reused`` are the keys of searches that exist already."""
+    """The plan for people; ``existing`` is what there is of its searches by key, ``left`` the rest of their work."""
     labels = [variant.label for variant in spec.variants]
     names = {search.key: search.name for search in plan.searches}
-    work = {search.key: workload(spec, search.budget, search.matches) for search in plan.searches}
+    work = full_work(spec, plan)
+    totals = total(spec, ((search, left[search.key]) for search in plan.searches))
     return PlanView(
         name=spec.name,
         variants=tuple(labels),
@@ -82,20 +89,20 @@ def view_plan(
                 output_shape=search.stage.output_shape,
                 parameters=search.parameters,
                 multiply_adds=search.multiply_adds,
-                reused=search.key in reused,
+                state=existing[search.key].planned_state if search.key in existing else PlannedState.NEW,
                 least_trials=work[search.key].least_trials,
             )
             for search in plan.searches
         ),
         stage_trainings_without_sharing=plan.stage_trainings_without_sharing,
-        trials=plan.trials,
-        fits=plan.fits,
-        evaluations=plan.evaluations,
-        multiply_adds=plan.multiply_adds,
+        trials=totals.trials,
+        fits=totals.fits,
+        evaluations=totals.evaluations,
+        multiply_adds=totals.multiply_adds,
         estimated_seconds=estimated_seconds,
-        least_trials=plan.least_trials,
-        range_tests=plan.range_tests,
-        confirmations=plan.confirmations,
+        least_trials=totals.least_trials,
+        range_tests=totals.range_tests,
+        confirmations=totals.confirmations,
         most_seconds=most_seconds,
         notes=tuple(frozen_features.planned(spec, plan)),
     )

@@ -11,6 +11,8 @@ from service.domain.search import CANDIDATES
 class Workload:
     """Tasks of a search, at most, and ``least_trials`` of its ``trials``; ``again`` confirms after a second round.
 
+    ``evaluations`` are those of the networks that end with its stage.
+
     Second rounds are for stages that turn out to stagnate, confirmations for searches with ``CANDIDATES`` trials that
     could be frozen; a search that may spend seconds ends when they are spent, and has one trial for certain.
     """
@@ -21,10 +23,14 @@ class Workload:
     confirmations: int
     again: int
     fits: int
+    evaluations: int
 
 
-def workload(spec: ExperimentSpec, budget: Phase, matches: Collection[str]) -> Workload:
-    """The work of a search with a budget, which may spend the seconds of those it ``matches``."""
+def workload(spec: ExperimentSpec, budget: Phase, matches: Collection[str], *, leaf: bool) -> Workload:
+    """The work of a search with a budget, which may spend the seconds of those it ``matches``.
+
+    ``leaf``: a variant's last stage is its own.
+    """
     settings = spec.search
     confirmations = CANDIDATES * settings.confirm_seeds
     # Who may spend seconds has spent them, and gets no second round.
@@ -33,9 +39,11 @@ def workload(spec: ExperimentSpec, budget: Phase, matches: Collection[str]) -> W
         least_trials=1 if matches else budget.trials,
         trials=budget.trials + second_round,
         range_tests=int(settings.range_test),
-        confirmations=confirmations,
+        # A lone trial is frozen without any.
+        confirmations=confirmations if budget.trials >= CANDIDATES else 0,
         again=confirmations if second_round else 0,
         fits=extra_seeds(spec),
+        evaluations=1 + extra_seeds(spec) if leaf else 0,
     )
 
 

@@ -91,10 +91,11 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Shareable:
-    """A search that an experiment may share."""
+    """A search that an experiment may share; ``stands_on``: its parent, the earlier search and its matches."""
 
     id: UUID
     name: str
+    stands_on: tuple[UUID | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +127,13 @@ def shareable(tx: Transaction, keys: Collection[str]) -> dict[str, Shareable]:
             -- What waited for it never ran, nor would it.
             SELECT s.id FROM barren JOIN search s ON s.parent_id = barren.id WHERE s.state = 'dead'
         )
-        SELECT DISTINCT ON (key) key, id, name FROM search
+        SELECT DISTINCT ON (key) key, id, name, parent_id, earlier_id, match_ids FROM search
         WHERE key = ANY(:keys) AND (state IN ('waiting', 'open', 'decided') OR id IN (SELECT id FROM barren))
         ORDER BY key, state = 'dead', created_at DESC
         """,
         {"keys": list(keys)},
     )
-    return {row.key: Shareable(row.id, row.name) for row in rows}
+    return {row.key: Shareable(row.id, row.name, (row.parent_id, row.earlier_id, *row.match_ids)) for row in rows}
 
 
 def add(tx: Transaction, spec: ExperimentSpec, new: Sequence[NewSearch]) -> None:

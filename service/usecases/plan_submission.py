@@ -3,8 +3,10 @@
 from service.domain.estimate import plan_seconds, training_costs
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import plan_experiment
+from service.domain.remaining import remaining_work
 from service.domain.views import PlanView, view_plan
-from service.storage import Storage, results, searches, workers
+from service.storage import Storage, existing, results, workers
+from service.usecases.share_searches import share_searches
 
 
 def plan_submission(store: Storage, spec: ExperimentSpec, alive_seconds: float = workers.ALIVE_SECONDS) -> PlanView:
@@ -13,17 +15,21 @@ def plan_submission(store: Storage, spec: ExperimentSpec, alive_seconds: float =
     The estimate rests on trainings of the same data set that have finished and the slots that are there; it is None
     without them.
     """
-    plan = plan_experiment(spec, salt=None if spec.reuse else "preview")
+    salt = None if spec.reuse else "preview"
+    planned_alone = plan_experiment(spec, salt)
     with store.reading() as tx:
-        existing = searches.shareable(tx, [planned.key for planned in plan.searches])
+        sharing = share_searches(tx, spec, planned_alone, salt)
+        there = existing.of_searches(tx, [found.id for found in sharing.found.values()])
         costs = training_costs(results.recent_trainings(tx, spec.dataset.digest))
         slots = workers.fleet(tx, alive_seconds).slots
+    plan, known = sharing.plan, {key: there[found.id] for key, found in sharing.found.items()}
+    left = remaining_work(spec, plan, known)
     least, most = (
-        None if costs is None else plan_seconds(spec, plan, existing.keys(), costs, second_rounds=second_rounds)
+        None if costs is None else plan_seconds(spec, plan, left, costs, second_rounds=second_rounds)
         for second_rounds in (False, True)
     )
 
     def shared(seconds: float | None) -> float | None:
         return seconds / slots if seconds is not None and slots else None
 
-    return view_plan(spec, plan, existing.keys(), shared(least), shared(most))
+    return view_plan(spec, plan, known, left, shared(least), shared(most))

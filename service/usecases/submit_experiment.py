@@ -12,6 +12,7 @@ from service.domain.states import SearchState
 from service.failpoints import reach
 from service.storage import Storage, experiments, searches
 from service.usecases.limit_experiments import limit_experiments
+from service.usecases.share_searches import share_searches
 
 
 def submit_experiment(
@@ -32,7 +33,8 @@ def submit_experiment(
         TooManyExperiments: ``most_open`` are running or paused already; 0 takes any number.
     """
     experiment_id = uuid4()
-    plan = plan_experiment(spec, salt=None if spec.reuse else str(experiment_id))
+    salt = None if spec.reuse else str(experiment_id)
+    planned_alone = plan_experiment(spec, salt)
     body_digest = digest(document)
     with store.transaction() as tx:
         if idempotency_key is not None:
@@ -44,14 +46,13 @@ def submit_experiment(
                 return known_id
         experiments.lock_membership(tx)
         limit_experiments(tx, most_open)
-        keys = [planned.key for planned in plan.searches]
-        shared, generations = searches.shareable(tx, keys), searches.generations(tx, keys)
-        ids = {key: found.id for key, found in shared.items()}
+        sharing = share_searches(tx, spec, planned_alone, salt)
+        plan, shared, ids = sharing.plan, sharing.found, sharing.ids
+        generations = searches.generations(tx, [planned.key for planned in plan.searches])
         new: list[searches.NewSearch] = []
         for planned in plan.searches:
             if planned.key in shared:
                 continue
-            ids[planned.key] = uuid4()
             again = generations.get(planned.key, 0)
             new.append(
                 searches.NewSearch(
@@ -75,8 +76,7 @@ def submit_experiment(
             key=idempotency_key,
         )
         searches.add(tx, replace(spec, architectures=(), variants=()), new)
-        leaves = {path[-1] for variant in plan.variants for path in variant.paths}
-        labels = [variant.label for variant in spec.variants]
+        labels, leaves = [variant.label for variant in spec.variants], plan.leaves
         experiments.attach(
             tx,
             experiment_id,

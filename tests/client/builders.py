@@ -67,7 +67,7 @@ def planned(name: str, parent: str | None = None, **changes: Any) -> PlannedSear
     facts: dict[str, Any] = {
         "name": name, "phase": 0, "depth": 1 if parent else 0, "stage": name, "parent": parent,
         "used_by": ["CNN 6 partial"], "epochs": 1, "trials": 11, "input_shape": (1, 8, 8), "output_shape": (32, 4, 4),
-        "parameters": 12_345, "multiply_adds": 6_700_000, "reused": False,
+        "parameters": 12_345, "multiply_adds": 6_700_000, "state": "new",
     }  # fmt: skip
     return PlannedSearch(**(facts | changes))
 
@@ -75,8 +75,8 @@ def planned(name: str, parent: str | None = None, **changes: Any) -> PlannedSear
 def plan(**changes: Any) -> Plan:
     facts: dict[str, Any] = {
         "name": "table-1", "variants": ["CNN 1 total", "CNN 6 partial"],
-        "searches": [planned("Conv-3-32 Pool-2"), planned("Conv-3-64", "Conv-3-32 Pool-2", reused=True)],
-        "stage_trainings_without_sharing": 3, "trials": 22, "fits": 0, "evaluations": 2,
+        "searches": [planned("Conv-3-32 Pool-2"), planned("Conv-3-64", "Conv-3-32 Pool-2", state="taken-over")],
+        "stage_trainings_without_sharing": 3, "trials": 22, "least_trials": 22, "fits": 0, "evaluations": 2,
         "multiply_adds": 1_234_000_000, "estimated_seconds": 83.0,
     }  # fmt: skip
     return Plan(**(facts | changes))

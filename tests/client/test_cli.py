@@ -133,9 +133,9 @@ def test_a_plan_shows_the_tree_and_what_is_shared(cli: Cli, server: FakeServer) 
     lines = result.stdout.splitlines()
     assert lines == [line.rstrip() for line in lines]
     assert any(line.startswith("Conv-3-32 Pool-2 ") and "1x8x8" in line and "32x4x4" in line for line in lines)
-    assert any(line.startswith("  Conv-3-64  reused") for line in lines)
-    assert "table-1: 2 variants, 2 stage searches instead of 3 without sharing, 1 known already" in lines
-    assert "22 trials, 0 fits, 2 evaluations; 1.2 G multiply-adds" in lines
+    assert any(line.startswith("  Conv-3-64  taken over") for line in lines)
+    assert "table-1: 2 variants, 2 stage searches instead of 3 without sharing, 1 taken over" in lines
+    assert "left to do: 22 trials, 0 fits, 2 evaluations; 1.2 G multiply-adds" in lines
     assert "about 1 min 23 s on the workers now connected" in lines
 
 

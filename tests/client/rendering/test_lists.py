@@ -19,10 +19,26 @@ def test_many_variants_are_counted() -> None:
     assert named([f"V{number}" for number in range(20)]) == "V0, V1, V2, V3, V4, V5, V6, V7 and 12 more"
 
 
-def test_a_plan_of_known_searches_only_says_so() -> None:
-    known = plan(searches=[planned("Conv-3-64", reused=True)], estimated_seconds=0.0)
+def test_a_plan_of_what_is_all_there_says_so() -> None:
+    searches = [planned("Conv-3-64", state="taken-over")]
+    known = plan(searches=searches, trials=0, least_trials=0, evaluations=0, multiply_adds=0, estimated_seconds=0.0)
 
-    assert plan_summary(known).splitlines()[-1] == "nothing new to train: every stage search exists already"
+    first, *rest = plan_summary(known).splitlines()
+
+    assert first.endswith("without sharing, 1 taken over")
+    assert rest == ["nothing to do: all of it is taken over"]
+
+
+def test_a_plan_tells_what_is_taken_over_from_what_is_under_way() -> None:
+    states = ["taken-over", "under-way", "under-way", "new"]
+    some = plan(searches=[planned(f"Conv-3-{n}", state=state) for n, state in enumerate(states, 1)], least_trials=0)
+
+    first, work, _ = plan_summary(some).splitlines()
+    names = [str(cell) for cell in plan_tree(some).columns[0].cells]
+
+    assert first.endswith("4 stage searches instead of 3 without sharing, 1 taken over, 2 under way")
+    assert work == "left to do: up to 22 trials, 0 fits, 2 evaluations; up to 1.2 G multiply-adds"
+    assert names == ["Conv-3-1  taken over", "Conv-3-2  under way", "Conv-3-3  under way", "Conv-3-4"]
 
 
 def test_a_plan_says_what_is_certain_and_what_may_come_on_top() -> None:
@@ -31,7 +47,7 @@ def test_a_plan_says_what_is_certain_and_what_may_come_on_top() -> None:
     _, work, time = plan_summary(open_ended).splitlines()
 
     assert work == (
-        "up to 68 trials (11 at least), 3 range tests, up to 18 confirmations, 3 fits, 2 evaluations; "
+        "left to do: up to 68 trials (11 at least), 3 range tests, up to 18 confirmations, 3 fits, 2 evaluations; "
         "up to 1.2 G multiply-adds"
     )
     assert time == "about 1 min 23 s on the workers now connected, up to 3 min 10 s with second rounds"
@@ -40,7 +56,7 @@ def test_a_plan_says_what_is_certain_and_what_may_come_on_top() -> None:
 def test_a_plan_without_surprises_counts_only_what_there_is() -> None:
     _, work, time = plan_summary(plan(least_trials=22, most_seconds=83.0)).splitlines()
 
-    assert work == "22 trials, 0 fits, 2 evaluations; 1.2 G multiply-adds"
+    assert work == "left to do: 22 trials, 0 fits, 2 evaluations; 1.2 G multiply-adds"
     assert time == "about 1 min 23 s on the workers now connected"
 
 

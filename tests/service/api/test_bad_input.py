@@ -62,6 +62,8 @@ SUBMISSIONS: list[Any] = [
     put("search.enqueue", [{"learning_rate": 5.0, "regularization": 1e-3}]), put("search.enqueue", [{}]),
     put("search.enqueue", [{"learning_rate": 1e-3, "regularization": 1e-3}] * 2), put("search.enqueue", {"a": 1}),
     put("search.initial", {"learning_rate": 0, "regularization": 1}),
+    put("phases", [{"epochs": 1, "trials": 2, "start": "initial"}]), put("search.seeds", "each"),
+    put("phases", [{"epochs": 1, "trials": 1}]) | {"search": {"confirm_seeds": 3}},
     put("training.batch_size", 0), put("training.batch_size", 10**6), put("training.momentum", 1.0),
     put("training.momentum", -0.1), put("training.optimizer", "adam"), put("training.precision", "float8"), put("training.schedule", "step"),
     put("seeds", []), put("seeds", [-1]), put("seeds", [0, 0]), put("seeds", [2**31]), put("seeds", None), put("seeds", list(range(101))),

@@ -93,8 +93,8 @@ def test_the_same_key_gives_the_same_experiment_and_no_other(admin: httpx.Client
 def test_a_wish_beside_the_submission_keeps_its_searches_from_being_shared(admin: httpx.Client) -> None:
     admin.post("/v1/experiments", json=submission())
     shared, alone = (admin.post("/v1/plans", params={"reuse": reuse}, json=submission()).json() for reuse in (1, 0))
-    assert {search["reused"] for search in shared["searches"]} == {True}
-    assert {search["reused"] for search in alone["searches"]} == {False}
+    assert {search["state"] for search in shared["searches"]} == {"under-way"}
+    assert {search["state"] for search in alone["searches"]} == {"new"}
     made = admin.post("/v1/experiments?reuse=false", json=submission()).json()
     assert {search["reused"] for search in made["stage_searches"]} == {False}
     assert made["submission"] == {**submission(), "reuse": False}

@@ -1,10 +1,13 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from service.domain.estimate import TrainingCosts, plan_seconds, training_costs
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import plan_experiment
+from service.domain.remaining import Existing, remaining_work
+from service.domain.states import SearchState
 
 Understand = Callable[..., ExperimentSpec]
 
@@ -45,11 +48,16 @@ EQUAL = {"architecture": "A", "learning": "total", "budget": "seconds"}
 EACH = TrainingCosts(fixed=1.0, per_multiply_add=0.0)
 
 
-def seconds(spec: ExperimentSpec, *, existing: int = 0, second_rounds: bool = False) -> float | None:
-    """With a second for every task; the first searches exist already."""
+DECIDED = Existing(SearchState.DECIDED)
+
+
+def seconds(
+    spec: ExperimentSpec, existing: Sequence[Existing] = (), costs: TrainingCosts = EACH, *, second_rounds: bool = False
+) -> float | None:
+    """With a second for every task; of the first searches there is something already."""
     plan = plan_experiment(spec)
-    keys = [search.key for search in plan.searches[:existing]]
-    return plan_seconds(spec, plan, keys, EACH, second_rounds=second_rounds)
+    there = {search.key: found for search, found in zip(plan.searches, existing, strict=False)}
+    return plan_seconds(spec, plan, remaining_work(spec, plan, there), costs, second_rounds=second_rounds)
 
 
 @pytest.fixture
@@ -65,7 +73,7 @@ def two_stages(understand: Understand) -> Callable[..., ExperimentSpec]:
 def test_trials_fits_and_tests_take_their_time(two_stages: Understand) -> None:
     assert seconds(two_stages()) == 2 * 5 + 1
     assert seconds(two_stages(seeds=[0, 1, 2])) == 2 * (5 + 2) + 3
-    assert seconds(two_stages(seeds=[0, 1, 2]), existing=2) == 2 * 2
+    assert seconds(two_stages(seeds=[0, 1, 2]), [DECIDED, DECIDED]) == 2 * 2 + 3
     assert seconds(two_stages(seeds=[0, 1], search={"seeds": "each"})) == 2 * (2 * 5 + 1)
 
 
@@ -77,11 +85,22 @@ def test_so_do_range_tests_confirmations_and_second_rounds(two_stages: Understan
 
 def test_who_may_spend_seconds_spends_those_of_the_searches_it_matches(two_stages: Understand) -> None:
     assert seconds(two_stages([PARTIAL, EQUAL])) == (2 * 5 + 1) + (2 * 5 + 1)
-    assert seconds(two_stages([PARTIAL, EQUAL]), existing=2) == 2 * 5 + 1
+    tested = replace(DECIDED, evaluated=frozenset({0}))
+    assert seconds(two_stages([PARTIAL, EQUAL]), [DECIDED, tested]) == 2 * 5 + 1
 
 
 def test_a_task_larger_than_anything_known_leaves_no_estimate(two_stages: Understand) -> None:
-    spec = two_stages()
-    plan, costs = plan_experiment(spec), TrainingCosts(1.0, 0.0, largest=1.0)
-    assert plan_seconds(spec, plan, [], costs, second_rounds=False) is None
-    assert plan_seconds(spec, plan, [search.key for search in plan.searches], costs, second_rounds=False) == 0
+    spec, costs = two_stages(), TrainingCosts(1.0, 0.0, largest=1.0)
+    assert seconds(spec, costs=costs) is None
+    assert seconds(spec, [Existing(SearchState.OPEN, trials=2), Existing(SearchState.WAITING)], costs) is None
+    assert seconds(spec, [DECIDED, replace(DECIDED, evaluated=frozenset({0}))], costs) == 0
+
+
+def test_what_has_ended_takes_no_more_time(two_stages: Understand) -> None:
+    spec = two_stages(seeds=[0, 1, 2])
+    fitted = replace(DECIDED, fitted=frozenset({1, 2}))
+    tested = replace(fitted, evaluated=frozenset({0, 1, 2}))
+    assert seconds(spec, [fitted, tested]) == 0
+    assert seconds(spec, [fitted, replace(tested, fitted=frozenset({1}), evaluated=frozenset({0, 1}))]) == 1 + 1
+    # Under way: three of five trials have ended, and nothing else.
+    assert seconds(spec, [replace(DECIDED, state=SearchState.OPEN, trials=3)]) == (2 + 2) + (5 + 2 + 3)

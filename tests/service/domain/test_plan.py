@@ -127,3 +127,12 @@ def test_what_may_come_on_top_is_counted_apart_from_what_is_certain(understand: 
 def test_all_trials_are_certain_unless_more_is_asked_for(understand: Understand) -> None:
     plan = plan_experiment(understand())
     assert (plan.least_trials, plan.range_tests, plan.confirmations) == (plan.trials, 0, 0)
+
+
+def test_a_lone_trial_is_not_confirmed(understand: Understand) -> None:
+    phases = [{"epochs": 1, "trials": 1}, {"epochs": 2, "trials": 2}]
+    wishes = {"architectures": {"A": ["Conv-3-8"]}, "phases": phases}
+    assert plan_experiment(understand(**wishes, search={"confirm_seeds": 3})).confirmations == 2 * 3
+    # After a second round it is one of two.
+    twice = plan_experiment(understand(**wishes, search={"confirm_seeds": 3, "second_round": 1}))
+    assert twice.confirmations == 2 * 3 + 2 * (2 * 3)

@@ -210,6 +210,55 @@ def test_what_a_search_has_a_use_for_is_taken(understand: Understand) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wishes", "path", "message"),
+    [
+        (
+            {
+                "phases": [
+                    {"epochs": 1, "trials": 2, "start": "initial"},
+                    {"epochs": 2, "trials": 2, "start": "initial"},
+                ]
+            },
+            "phases[0].start",
+            "initial is for a phase after another, instead of its incumbents: leave it out",
+        ),
+        (
+            {"search": {"seeds": "each"}, "seeds": [7]},
+            "search.seeds",
+            "each is for several seeds, and there is only 7: add others to seeds, or leave it out",
+        ),
+        (
+            {"search": {"confirm_seeds": 3}, "phases": [{"epochs": 1, "trials": 1}, {"epochs": 2, "trials": 1}]},
+            "search.confirm_seeds",
+            "chooses among the 2 best trials of a search, and each has one: raise phases[0].trials, or leave it out",
+        ),
+    ],
+)
+def test_what_the_rest_leaves_nothing_to_do_is_refused(
+    understand: Understand, wishes: dict[str, Any], path: str, message: str
+) -> None:
+    assert faults(understand, architectures=TWO, **wishes) == {path: message}
+
+
+SECONDS = [
+    {"architecture": "A", "learning": "partial"},
+    {"architecture": "A", "learning": "total", "budget": "seconds"},
+]
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"search": {"confirm_seeds": 1}, "phases": [{"epochs": 1, "trials": 1}, {"epochs": 2, "trials": 2}]},
+        {"search": {"confirm_seeds": 1, "second_round": 1}, "phases": [{"epochs": 1, "trials": 1}]},
+        {"search": {"confirm_seeds": 1}, "phases": [{"epochs": 1, "trials": 1}], "variants": SECONDS},
+    ],
+)
+def test_confirmations_that_some_search_may_need_are_taken(understand: Understand, wishes: dict[str, Any]) -> None:
+    assert understand(architectures=TWO, **wishes).search.confirm_seeds == 1
+
+
+@pytest.mark.parametrize(
     "wishes", [{"architectures": ONE}, {"architectures": TWO, "variants": [{"architecture": "A", "learning": "total"}]}]
 )
 def test_an_objective_without_a_stage_before_the_last_is_refused(understand: Understand, wishes: Any) -> None:

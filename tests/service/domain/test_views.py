@@ -8,6 +8,8 @@ from contract.base import Lenient
 from service.domain import experiment, published, report, statistics, views
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import plan_experiment
+from service.domain.remaining import Existing, remaining_work
+from service.domain.states import SearchState
 
 Understand = Callable[..., ExperimentSpec]
 
@@ -52,10 +54,15 @@ def test_fields_are_those_of_the_wire(mine: type, wire: type[Lenient]) -> None:
 def test_a_plan_goes_over_the_wire(understand: Understand) -> None:
     spec = understand()
     plan = plan_experiment(spec)
-    view = views.view_plan(spec, plan, reused={plan.searches[1].key}, estimated_seconds=12.5)
+    there = {
+        plan.searches[1].key: Existing(SearchState.OPEN, trials=2),
+        plan.searches[2].key: Existing(SearchState.DEAD),
+    }
+    view = views.view_plan(spec, plan, there, remaining_work(spec, plan, there), estimated_seconds=12.5)
     sent = plans.Plan.model_validate(view, from_attributes=True)
     assert sent.variants[:2] == ["CNN 1 total", "CNN 2 partial"]
-    assert [search.reused for search in sent.searches].count(True) == 1
+    assert [search.state for search in sent.searches[:4]] == ["new", "under-way", "taken-over", "new"]
+    assert (sent.trials, sent.searches[1].trials) == (plan.trials - 2 - 11, 11)
     assert sent.searches[2].parent == sent.searches[1].name
     assert sent.searches[2].stage == "Conv-3-32 Pool-2"
     assert sent.searches[0].used_by == ["CNN 1 total", "CNN 6 partial", "CNN 8 partial"]

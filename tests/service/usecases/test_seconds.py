@@ -125,3 +125,27 @@ def test_a_large_fleet_does_not_spend_the_seconds_before_the_first_trial_tells_i
     (row,) = lab.rows(SPENDER)
     # Three seconds a trial: eighteen are spent by six, of which the first is alone and the next wait for what it says.
     assert (row.state, pending) == ("decided", [1, 1, 2, 2])
+
+
+def test_a_submission_after_failures_spends_the_seconds_of_its_own_partial(lab: Lab) -> None:
+    worker = lab.worker()
+
+    def work(lease: LeasedTask) -> None:
+        if spends(lease):
+            lab.finish(lease)
+        else:
+            record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES, seconds=1.0)
+
+    lab.drive(submit(lab), worker, work)
+    assert [(row.state, row.seconds) for row in lab.rows(SPENDER)] == [("decided", 3 * 1.0)]
+
+    again = submit(lab)
+    lab.drive(again, worker)
+
+    total = next(line for line in build_report(lab.store, again).variants if line.learning == "total")
+    assert (total.allowed_seconds, total.trials) == (2 * 3 * 3.0, 6)
+    assert not any(search.reused for search in get_experiment(lab.store, again).stage_searches)
+    # Which stands on what was decided then, and is taken over with it.
+    third = submit(lab)
+    assert lab.drive(third, worker) == []
+    assert build_report(lab.store, third).reused_searches == 3

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from service.domain.errors import Conflict, NotFound
 from service.domain.leasing import FailureReason
 from service.domain.states import ExperimentState
+from service.domain.views import PlanView
 from service.storage.tasks import LeasedTask
 from service.usecases.build_report import build_report
 from service.usecases.control_experiment import cancel_experiment
@@ -48,9 +50,53 @@ def test_finished_searches_are_taken_over(lab: Lab) -> None:
 
     assert lab.drive(again, worker) == []
     assert all(search.reused for search in get_experiment(lab.store, again).stage_searches)
-    plan = plan_submission(lab.store, lab.spec(lab.document(TREE)))
-    assert all(search.reused for search in plan.searches)
-    assert plan.estimated_seconds == 0
+
+
+def test_a_plan_counts_what_is_left_to_do(lab: Lab) -> None:
+    worker = lab.worker()
+    wishes: dict[str, Any] = {"seeds": [0, 1, 2], "search": {"confirm_seeds": 1}}
+
+    def plan(**more: object) -> PlanView:
+        return plan_submission(lab.store, lab.spec(lab.document(TREE, **{**wishes, **more})))
+
+    whole = plan()
+    assert {search.state for search in whole.searches} == {"new"}
+    assert (whole.trials, whole.fits, whole.evaluations, whole.confirmations) == (9, 6, 9, 6)
+
+    experiment = lab.submit(TREE, **wishes)
+    for _ in range(2):
+        lab.plan()
+        lab.finish(lab.take(worker))
+    begun = plan()
+    assert {search.state for search in begun.searches} == {"under-way"}
+    assert (begun.trials, begun.least_trials, begun.fits, begun.evaluations) == (7, 7, 6, 9)
+    assert 0 < begun.multiply_adds < whole.multiply_adds
+
+    lab.drive(experiment, worker)
+    ended = plan()
+    assert {search.state for search in ended.searches} == {"taken-over"}
+    assert (ended.trials, ended.range_tests, ended.confirmations, ended.fits, ended.evaluations) == (0, 0, 0, 0, 0)
+    assert (ended.multiply_adds, ended.estimated_seconds, ended.most_seconds) == (0, 0, 0)
+    # Another seed is fitted by each search, and tested behind each last one.
+    more = plan(seeds=[0, 1, 2, 3])
+    assert (more.trials, more.fits, more.evaluations) == (0, 3, 3)
+
+
+def test_a_plan_counts_no_seed_on_which_nothing_can_be_trained(lab: Lab) -> None:
+    worker = lab.worker()
+    wishes: dict[str, Any] = {"variants": PARTIAL, "seeds": [0, 1, 2]}
+
+    def work(lease: LeasedTask) -> None:
+        if lease.kind == "fit" and lease.work.seed == 2:
+            diverge(lab, lease)
+        else:
+            lab.finish(lease)
+
+    lab.drive(lab.submit(TREE, **wishes), worker, work)
+
+    plan = plan_submission(lab.store, lab.spec(lab.document(TREE, **wishes)))
+
+    assert (plan.trials, plan.fits, plan.evaluations, plan.estimated_seconds) == (0, 0, 0, 0)
 
 
 def test_the_estimate_rests_on_trainings_of_the_same_data_set(lab: Lab) -> None:
@@ -110,7 +156,9 @@ def test_what_died_of_its_results_is_taken_over_with_all_that_stands_on_it(lab: 
     searches = get_experiment(lab.store, again).stage_searches
     assert [(search.state, search.reused) for search in searches] == [("dead", True), ("dead", True)]
     document = lab.document(TREE, variants=PARTIAL)
-    assert all(search.reused for search in plan_submission(lab.store, lab.spec(document)).searches)
+    plan = plan_submission(lab.store, lab.spec(document))
+    assert {search.state for search in plan.searches} == {"taken-over"}
+    assert (plan.trials, plan.evaluations) == (0, 0)
     assert any("--no-reuse searches anew" in note for note in build_report(lab.store, again).notes)
     # Whoever asks for it gets another try.
     afresh = lab.submit(TREE, variants=PARTIAL, reuse=False)
@@ -141,6 +189,28 @@ def test_what_died_of_failures_is_searched_again(lab: Lab) -> None:
     # What is decided by now comes before what died.
     third = lab.submit(TREE, variants=PARTIAL)
     assert {search.state for search in get_experiment(lab.store, third).stage_searches} == {"decided"}
+
+
+def test_what_went_without_an_incumbent_that_failures_cost_is_searched_again(lab: Lab) -> None:
+    worker = lab.worker()
+    phases = [{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}]
+
+    def work(lease: LeasedTask) -> None:
+        if lease.kind == "trial" and lease.work.epochs == 1:
+            record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES)
+        else:
+            lab.finish(lease)
+
+    lab.drive(lab.submit(TREE, variants=PARTIAL, phases=phases), worker, work)
+
+    again = lab.submit(TREE, variants=PARTIAL, phases=phases)
+    lab.drive(again, worker)
+
+    searches = get_experiment(lab.store, again).stage_searches
+    assert [(search.state, search.reused) for search in searches] == [("decided", False)] * 4
+    first = "SELECT origin FROM trial WHERE search_id = :id AND ordinal = 0"
+    assert [lab.value(first, id=search.id) for search in searches[2:]] == ["incumbent", "incumbent"]
+    assert lab.drive(lab.submit(TREE, variants=PARTIAL, phases=phases), worker) == []
 
 
 def test_the_list_is_paged_from_the_newest_and_new_ones_shift_nothing(lab: Lab) -> None:
