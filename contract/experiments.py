@@ -184,6 +184,11 @@ class StageLine(Lenient):
     confirmed_accuracy: float | None = Field(None, description="validation, mean with the seeds that confirmed it")
     shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
     stagnating_beyond_noise: bool = Field(False, description="below it by more than the noise of the number of images")
+    features: dict[str, int] = Field(
+        {},
+        description="trainings on all seeds by where the frozen features they read were kept: memory, disk, or "
+        "recomputed for every batch",
+    )
 
 
 class Published(Lenient):

@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,6 +30,9 @@ from worker.training.recompute import BLOCK, StageSource
 MEMORY_SHARE = 0.4
 DISK_RESERVE = 2 << 30
 
+Place = Literal["memory", "disk", "recomputed"]
+"""Where features are kept, the fastest first; recomputed ones are kept nowhere and made again for every batch."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -39,6 +43,13 @@ class Features:
     seconds: float
     memory_bytes: int = 0
     disk_bytes: int = 0
+
+    @property
+    def place(self) -> Place:
+        """Where they are kept."""
+        if self.memory_bytes:
+            return "memory"
+        return "disk" if self.disk_bytes else "recomputed"
 
 
 @dataclass(frozen=True)

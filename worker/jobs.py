@@ -140,7 +140,7 @@ class TorchExecutor:
             case "trial" | "fit":
                 trained = self._train(lease, self._job(work), dataset, control)
                 complete = trained.training.ending is Ending.COMPLETE
-                outcome = training_outcome(trained.training, time.monotonic() - started)
+                outcome = training_outcome(trained, time.monotonic() - started)
                 return Finished(outcome, trained.checkpoint if complete else None)
             case "range-test":
                 rates = _required(work.learning_rates or None, "learning rates")

@@ -18,9 +18,8 @@ from contract.tasks import (
 )
 from worker.embed import Embedding
 from worker.probes import Probe
-from worker.stage_training import ChainResult
+from worker.stage_training import ChainResult, StageResult
 from worker.training.device import device_name, dtype_name, resolve_precision
-from worker.training.loop import TrainingResult
 from worker.training.spec import Ending, PrecisionChoice
 
 _ENDINGS: dict[Ending, Literal["complete", "pruned", "diverged"]] = {
@@ -36,8 +35,9 @@ def measurement(step: int, epoch: float, validation_accuracy: float, loss: float
     return Measurement(step=step, epoch=epoch, validation_accuracy=validation_accuracy, loss=told)
 
 
-def training_outcome(result: TrainingResult, total_seconds: float) -> TrainingOutcome:
+def training_outcome(trained: StageResult, total_seconds: float) -> TrainingOutcome:
     """Of a trial or a fit."""
+    result = trained.training
     return TrainingOutcome(
         outcome=_ENDINGS[result.ending],
         validation_accuracy=result.validation_accuracy,
@@ -60,7 +60,8 @@ def training_outcome(result: TrainingResult, total_seconds: float) -> TrainingOu
             # Results on the CPU depend on it: sums are split among threads.
             "threads": str(torch.get_num_threads()),
             "training accuracy over": f"{result.training_accuracy_images} images",
-        },
+        }
+        | ({} if trained.features is None else {"features": trained.features}),
     )
 
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from worker.checkpoints import CheckpointError, CheckpointStore, StageCheckpoint
 from worker.data.preprocessing import Preprocessing, input_mean_and_std
 from worker.data.splits import split_dataset
 from worker.data.store import Dataset
-from worker.features import FeatureCache, Split, recomputed
+from worker.features import FeatureCache, Place, Split, recomputed
 from worker.training.data import Labelled, Source, TensorSource
 from worker.training.device import device_name, dtype_name, reproducible, resolve_precision, typed_out_of_memory
 from worker.training.evaluate import Check, accuracy, unwatched
@@ -54,10 +55,14 @@ class StageJob:
 
 @dataclass(frozen=True)
 class StageResult:
-    """The figures of a training and the stage's checkpoint; a diverged training has none."""
+    """The figures of a training and the stage's checkpoint; a diverged training has none.
+
+    ``features`` is where its inputs were kept, None without a prefix: times depend on it, and nothing else does.
+    """
 
     training: TrainingResult
     checkpoint: bytes | None
+    features: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,7 @@ class _Inputs:
     statistics: InputStatistics
     seconds: float = 0.0
     resident_bytes: int = 0
+    features: Place | None = None
 
 
 def train_stage(
@@ -173,7 +179,7 @@ def train_stage(
     resident = train_images.values.nbytes + validation_images.values.nbytes + inputs.resident_bytes
     memory = replace(figures.memory, resident_bytes=resident)
     figures = replace(figures, feature_seconds=inputs.seconds, memory=memory)
-    return StageResult(figures, None if figures.ending is Ending.DIVERGED else pack(network))
+    return StageResult(figures, None if figures.ending is Ending.DIVERGED else pack(network), inputs.features)
 
 
 def _features(job: StageJob, train: Split, validation: Split, bench: Workbench, check: Check) -> _Inputs:
@@ -188,14 +194,16 @@ def _features(job: StageJob, train: Split, validation: Split, bench: Workbench, 
         if recipe.standardize_inputs:
             statistics = kept.statistics
         seconds, size = kept.seconds + held_out.seconds, kept.memory_bytes + held_out.memory_bytes
-        return _Inputs(kept.source, held_out.source, statistics, seconds, size)
+        # What one of the two splits had no room for slows the training down.
+        slowest = max(kept.place, held_out.place, key=get_args(Place).index)
+        return _Inputs(kept.source, held_out.source, statistics, seconds, size, slowest)
     train_source, validation_source = (
         recomputed(split.images, prefix, dtype, bench.device) for split in (train, validation)
     )
     if not recipe.standardize_inputs:
-        return _Inputs(train_source, validation_source, statistics)
+        return _Inputs(train_source, validation_source, statistics, features="recomputed")
     passed = bench.passes.features(train, prefix, dtype, check)
-    return _Inputs(train_source, validation_source, passed.statistics, passed.seconds)
+    return _Inputs(train_source, validation_source, passed.statistics, passed.seconds, features="recomputed")
 
 
 def evaluate_chain(

@@ -10,7 +10,7 @@ from service.domain.plan import PlannedVariant, searched_seeds
 from service.domain.report import BestSoFar, CurvePoint
 from service.domain.search import judged_by
 from service.domain.space import Point
-from service.domain.states import SearchState, TrialOrigin, TrialState
+from service.domain.states import FeaturePlace, SearchState, TrialOrigin, TrialState
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class SearchFacts:
     ``chosen`` is the incumbent's trial; confirmations train the best trials again to choose between them,
     and ``confirmations`` are the validation accuracies that the incumbent reached so.
     ``diverged_fits`` and ``failed_fits`` are the seeds on which the chosen hyperparameters left nothing to go on with.
+    ``features`` counts the trainings, trials and fits, by where the frozen features they read were kept, if known.
     ``fit_seconds`` are those of the experiment's other seeds, and ``reused_fits`` of these fits, with
     ``reused_fit_seconds``, are older than it. ``allowed_seconds`` is what a search under the rule seconds might spend,
     confirmations apart.
@@ -98,6 +99,7 @@ class SearchFacts:
     reused_fits: int = 0
     reused_fit_seconds: float = 0.0
     evaluations: Mapping[int, Evaluation] = field(default_factory=dict)
+    features: Mapping[FeaturePlace, int] = field(default_factory=dict)
 
     @property
     def pruned(self) -> int:

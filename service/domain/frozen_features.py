@@ -1,4 +1,7 @@
-"""What frozen features take beside ``limits.memory``, which bounds what a training takes and not what it reads."""
+"""What frozen features take beside ``limits.memory``, which bounds what a training takes and not what it reads.
+
+And where they were kept: a worker without room for them in memory takes longer, whatever it trains.
+"""
 
 from collections.abc import Iterator, Mapping
 from math import prod
@@ -6,9 +9,12 @@ from math import prod
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import Plan
 from service.domain.report import Report
+from service.domain.states import FeaturePlace
 
 BYTES = {"bfloat16": 2}
 """Of a feature by precision; float32 has four, and so may auto."""
+
+ELSEWHERE = {FeaturePlace.DISK: "from disk", FeaturePlace.RECOMPUTED: "recomputed for every batch"}
 
 
 def planned(spec: ExperimentSpec, plan: Plan) -> Iterator[str]:
@@ -37,6 +43,30 @@ def measured(report: Report) -> Iterator[str]:
         size = max(stage.resident_bytes or 0 for stage in line.stages) - images
         kept[line.label] = max(size, kept.get(line.label, 0))
     yield from _told(report.memory_limit, kept, "stood in memory apart from that and took")
+
+
+def without_room(spec: ExperimentSpec, report: Report) -> Iterator[str]:
+    """A sentence on the stages some of whose trainings had their features elsewhere than in memory, unasked."""
+    if not spec.recipe.cached_features:
+        return
+    slowed = []
+    for line in report.variants:
+        phase = f", phase {line.phase + 1}" if len(report.phases) > 1 else ""
+        for number, stage in enumerate(line.stages, start=1):
+            trainings = sum(stage.features.values())
+            how = " and ".join(
+                f"{stage.features[place]} of {trainings} trainings {done}"
+                for place, done in ELSEWHERE.items()
+                if stage.features.get(place)
+            )
+            if how:
+                slowed.append(f"{line.label}{phase}, stage {number}: {how}")
+    if slowed:
+        yield (
+            "Workers' memory had no room for the frozen features that these stages read, which takes longer: "
+            f"{'; '.join(slowed)}. Training and search times, their ratios and what `budget: seconds` allows depend on "
+            "that; accuracies do not."
+        )
 
 
 def _told(limit: int, kept: Mapping[str, int], how: str) -> Iterator[str]:

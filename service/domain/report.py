@@ -1,12 +1,13 @@
 """What a report says; Report and its parts have the fields of ``contract.experiments``."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
 from service.domain.experiment import Recipe, SearchSettings
 from service.domain.published import PublishedLine
 from service.domain.space import Point
-from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState, TrialOrigin
+from service.domain.states import BudgetRule, ExperimentState, FeaturePlace, Learning, SearchState, TrialOrigin
 from service.domain.statistics import Difference, Interval, Ratio
 
 
@@ -62,6 +63,7 @@ class StageLine:
     confirmed_accuracy: float | None
     shared_with: str | None
     stagnating_beyond_noise: bool
+    features: Mapping[FeaturePlace, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
     yield from _shared(searches)
     yield from _hand_picked(report)
     yield from frozen_features.measured(report)
+    yield from frozen_features.without_room(spec, report)
     for search in searches:
         yield from _infeasible(search, spec)
         yield from _dead(search)

@@ -187,6 +187,7 @@ def _stage(findings: Findings, depth: int, spec: ExperimentSpec) -> StageLine:
         stagnating_beyond_noise=(
             before is not None and here is not None and falls_short(here, before, spec.split.validation)
         ),
+        features=sum((Counter(on_seed[depth].features) for on_seed in findings.paths), Counter()),
     )
 
 

@@ -154,6 +154,14 @@ class Schedule(StrEnum):
     COSINE = "cosine"
 
 
+class FeaturePlace(StrEnum):
+    """Where a worker kept the frozen features that a training read; recomputed: made again for every batch."""
+
+    MEMORY = "memory"
+    DISK = "disk"
+    RECOMPUTED = "recomputed"
+
+
 class Objective(StrEnum):
     """What a stage's layers are trained on; the last stage's always classify."""
 

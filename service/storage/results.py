@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from service.domain.findings import Evaluation, Probe, Training
 from service.domain.report import CurvePoint
-from service.domain.states import TaskKind
+from service.domain.states import FeaturePlace, TaskKind
 from service.storage.engine import Transaction
 from service.storage.tables import report, result
 
@@ -55,6 +55,16 @@ class LostFit:
     search_id: UUID
     seed: int
     diverged: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedTrainings:
+    """How many trainings of a search had their frozen features in one place: fits on a seed, or those that search."""
+
+    search_id: UUID
+    fitted: int | None
+    place: FeaturePlace
+    trainings: int
 
 
 def digest_of(tx: Transaction, task: UUID) -> tuple[int, str] | None:
@@ -170,6 +180,22 @@ def lost_fits(tx: Transaction, searches: Collection[UUID]) -> list[LostFit]:
         {"searches": list(searches)},
     )
     return [LostFit(row.search_id, row.seed, row.diverged) for row in rows]
+
+
+def feature_places(tx: Transaction, searches: Collection[UUID]) -> list[PlacedTrainings]:
+    """Where accepted trainings of some searches had their frozen features; those that do not say are left out."""
+    rows = tx.execute(
+        """
+        SELECT t.search_id, CASE WHEN t.kind = 'fit' AND t.candidate_id IS NULL THEN t.seed END AS fitted,
+               r.payload #>> '{provenance,features}' AS place, count(*) AS trainings
+        FROM task t JOIN result r ON r.task_id = t.id
+        WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind IN ('trial', 'fit')
+          AND r.payload #>> '{provenance,features}' = ANY(:places)
+        GROUP BY 1, 2, 3
+        """,
+        {"searches": list(searches), "places": [str(place) for place in FeaturePlace]},
+    )
+    return [PlacedTrainings(row.search_id, row.fitted, FeaturePlace(row.place), row.trainings) for row in rows]
 
 
 def curves(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, tuple[CurvePoint, ...]]:

@@ -1,6 +1,6 @@
 """The report of an experiment, finished or not."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,12 +10,12 @@ from service.domain.plan import searched_seeds
 from service.domain.report import CurvePoint, Report
 from service.domain.reporting import assemble_report
 from service.domain.search import taken_over
-from service.domain.states import TaskKind
+from service.domain.states import FeaturePlace, TaskKind
 from service.storage import Storage, Transaction, confirmations, costs, experiments, results, searches
 from service.storage.confirmations import ConfirmationRow
 from service.storage.costs import OtherCost, TriedRow
 from service.storage.experiments import ExperimentRow, Membership
-from service.storage.results import LostFit
+from service.storage.results import LostFit, PlacedTrainings
 from service.storage.searches import SearchRow
 
 PURGED = "an experiment that was purged"
@@ -35,6 +35,7 @@ class _Read:
     others: dict[UUID, list[OtherCost]]
     confirmed: dict[UUID, list[ConfirmationRow]]
     sharers: dict[UUID, str]
+    placed: dict[UUID, list[PlacedTrainings]]
 
 
 def build_report(store: Storage, experiment_id: UUID) -> Report:
@@ -74,6 +75,9 @@ def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
     confirmed: dict[UUID, list[ConfirmationRow]] = defaultdict(list)
     for confirmation in confirmations.of_searches(tx, ids):
         confirmed[confirmation.search_id].append(confirmation)
+    placed: dict[UUID, list[PlacedTrainings]] = defaultdict(list)
+    for trainings in results.feature_places(tx, ids):
+        placed[trainings.search_id].append(trainings)
     return _Read(
         tried=costs.tried(tx, ids),
         curves=results.curves(tx, ids),
@@ -84,6 +88,7 @@ def _read(tx: Transaction, experiment: UUID, ids: list[UUID]) -> _Read:
         others=others,
         confirmed=confirmed,
         sharers=experiments.sharers(tx, experiment),
+        placed=placed,
     )
 
 
@@ -96,6 +101,11 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
     fits = [cost for cost in others if cost.kind is TaskKind.FIT and not cost.confirms]
     wanted = [cost for cost in fits if cost.seed in fitted]
     older = [cost for cost in wanted if cost.finished_at is not None and cost.finished_at <= experiment.created_at]
+    places: Counter[FeaturePlace] = Counter()
+    for item in read.placed.get(row.id, []):
+        # Fits on seeds that only other experiments have are none of this one's.
+        if item.fitted is None or item.fitted in fitted:
+            places[item.place] += item.trainings
     return SearchFacts(
         id=row.id,
         name=row.name,
@@ -124,4 +134,5 @@ def _facts(experiment: ExperimentRow, member: Membership, row: SearchRow, read: 
         reused_fits=len(older),
         reused_fit_seconds=sum(cost.seconds for cost in older),
         evaluations=read.evaluations.get(row.id, {}),
+        features=places,
     )

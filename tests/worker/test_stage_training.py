@@ -58,13 +58,30 @@ def test_the_same_job_gives_the_same_checkpoint_wherever_features_are_kept(
 ) -> None:
     recipe = replace(JOB.recipe, precision=precision)  # type: ignore[arg-type]
     store = CheckpointStore(tmp_path / "checkpoints")
-    found = set()
+    found, places = set(), []
     for directory, size in ((None, 1 << 30), (None, 0), (tmp_path / "features", 0)):
         bench = Workbench(CPU, store, directory, size)
-        first = keep(bench, FIRST, train_stage(replace(JOB, recipe=recipe), digits, bench))
-        job = replace(JOB, recipe=recipe, stage=SECOND, prefix=(first,))
-        found.add((first.checkpoint, keep(bench, SECOND, train_stage(job, digits, bench)).checkpoint))
+        one = train_stage(replace(JOB, recipe=recipe), digits, bench)
+        first = keep(bench, FIRST, one)
+        two = train_stage(replace(JOB, recipe=recipe, stage=SECOND, prefix=(first,)), digits, bench)
+        found.add((first.checkpoint, keep(bench, SECOND, two).checkpoint))
+        places.append((one.features, two.features))
     assert len(found) == 1
+    assert places == [(None, "memory"), (None, "recomputed"), (None, "disk")]
+
+
+def test_features_are_where_the_slower_of_both_splits_is(digits: Dataset, tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints")
+    recipe = replace(JOB.recipe, precision="float32")
+    job = replace(JOB, data=DataUse(200, 100), recipe=recipe, budget=Budget(1))
+    bench = Workbench(CPU, store)
+    first = keep(bench, FIRST, train_stage(job, digits, bench))
+    following = replace(job, stage=SECOND, prefix=(first,))
+    # The features of 200 training images do not fit, those of 100 validation images do.
+    small = Workbench(CPU, store, tmp_path / "features", 150 * 16 * 4 * 4 * 4)
+    assert train_stage(following, digits, small).features == "disk"
+    assert small.features.resident_bytes > 0
+    assert train_stage(following, digits, Workbench(CPU, store, None, 150 * 16 * 4 * 4 * 4)).features == "recomputed"
 
 
 @pytest.mark.parametrize(("precision", "standardize"), [("float32", True), ("bfloat16", False)])
@@ -81,6 +98,7 @@ def test_a_prefix_that_runs_for_every_batch_gives_the_same_checkpoint(
 
     assert timed.checkpoint == cached.checkpoint
     assert timed.training.curve == cached.training.curve
+    assert (cached.features, timed.features) == ("memory", "recomputed")
     assert (timed.training.feature_seconds > 0) == standardize
     assert timed.training.memory.resident_bytes == (1200 + 237) * 64 < cached.training.memory.resident_bytes
 

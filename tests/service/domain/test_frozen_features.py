@@ -1,4 +1,4 @@
-"""Frozen features that are larger than limits.memory are no surprise."""
+"""Frozen features that are larger than limits.memory, or found no room in memory, are no surprise."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import pytest
 from service.domain.experiment import ExperimentSpec
 from service.domain.frozen_features import planned
 from service.domain.plan import plan_experiment
+from service.domain.states import FeaturePlace
 from tests.service.domain.reports import Facts, Understand, facts, tell, training
 
 MIB = 2**20
@@ -74,3 +75,49 @@ def test_without_a_limit_a_report_says_nothing(understand: Understand) -> None:
     searches = kept(facts(plan_experiment(spec), [0.5] * 4), *[MIB, MIB, 2**40, 2**40])
 
     assert not any("limits.memory" in note for note in tell(spec, searches).notes)
+
+
+MEMORY, DISK, RECOMPUTED = FeaturePlace
+
+
+def placed(searches: Facts, *places: dict[FeaturePlace, int]) -> Facts:
+    """The searches with so many trainings that had their features in each place."""
+    return {key: replace(search, features=found) for (key, search), found in zip(searches.items(), places, strict=True)}
+
+
+def about_room(spec: ExperimentSpec, *places: dict[FeaturePlace, int]) -> list[str]:
+    report = tell(spec, placed(facts(plan_experiment(spec), [0.5] * 4), *places))
+    return [note for note in report.notes if "had no room" in note]
+
+
+def test_a_report_says_whose_features_were_not_in_memory(understand: Understand) -> None:
+    spec = understand(architectures=NETWORK)
+
+    assert about_room(spec, {}, {}, {MEMORY: 10}, {MEMORY: 10}) == []
+    (note,) = about_room(spec, {}, {}, {MEMORY: 7, DISK: 2, RECOMPUTED: 1}, {RECOMPUTED: 10})
+    assert note == (
+        "Workers' memory had no room for the frozen features that these stages read, which takes longer: A partial, "
+        "stage 2: 2 of 10 trainings from disk and 1 of 10 trainings recomputed for every batch; A partial, stage 3: "
+        "10 of 10 trainings recomputed for every batch. Training and search times, their ratios and what "
+        "`budget: seconds` allows depend on that; accuracies do not."
+    )
+
+
+def test_features_that_were_to_be_recomputed_are_no_surprise(understand: Understand) -> None:
+    spec = understand(architectures=NETWORK, training={"features": "recomputed"})
+
+    assert about_room(spec, {}, {}, {RECOMPUTED: 10}, {RECOMPUTED: 10}) == []
+
+
+def test_a_search_on_every_seed_counts_its_trainings_on_all(understand: Understand) -> None:
+    spec = understand(architectures=NETWORK, seeds=[0, 1], search={"seeds": "each"})
+    plan = plan_experiment(spec)
+    found = facts(plan, [0.5] * len(plan.searches))
+    second = [search.key for search in plan.searches if search.depth == 1]
+    for key, place in zip(second, (MEMORY, DISK), strict=True):
+        found[key] = replace(found[key], features={place: 10})
+
+    report = tell(spec, found)
+    partial = next(line for line in report.variants if line.label == "A partial")
+    assert partial.stages[1].features == {MEMORY: 10, DISK: 10}
+    assert any("A partial, stage 2: 10 of 20 trainings from disk. " in note for note in report.notes)

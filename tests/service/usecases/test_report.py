@@ -196,3 +196,29 @@ def test_trainings_in_two_precisions_are_told_apart(lab: Lab, finished: UUID) ->
     both = build_report(lab.store, finished)
     assert both.devices == ("AMD EPYC, bfloat16", "AMD EPYC, float32")
     assert any("bfloat16; AMD EPYC, float32" in note and "accuracies" in note for note in both.notes)
+
+
+def test_features_without_room_in_memory_are_told_by_stage(lab: Lab) -> None:
+    # What a worker says is no more than its word.
+    places = iter(["memory", "<nowhere>", "disk"])
+
+    def tell(lease: LeasedTask) -> None:
+        if lease.kind is TaskKind.EVALUATE or not lease.work.prefix:
+            finish(lab, lease)
+        else:
+            place = next(places) if lease.kind is TaskKind.TRIAL else "recomputed"
+            finish(lab, lease, provenance={"features": place})
+
+    worker = lab.worker()
+    both = lab.submit(TREE, seeds=[0, 7])
+    lab.drive(both, worker, tell)
+    report = build_report(lab.store, both)
+    assert [stage.features for stage in partial(report).stages] == [{}, {"memory": 1, "disk": 1, "recomputed": 1}]
+    assert any("B partial, stage 2: 1 of 3 trainings from disk and 1 of 3 " in note for note in report.notes)
+    sent = experiments.Report.model_validate(report, from_attributes=True)
+    assert experiments.Report.model_validate_json(sent.model_dump_json()) == sent
+
+    # The fit on seed 7 is none of an experiment that has the first seed alone.
+    one = lab.submit(TREE)
+    lab.drive(one, worker, tell)
+    assert partial(build_report(lab.store, one)).stages[1].features == {"memory": 1, "disk": 1}
