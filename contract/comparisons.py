@@ -79,7 +79,10 @@ class Gap(Lenient):
 
 
 class Lead(Lenient):
-    """A variant minus the baseline, Total of the first architecture; or minus the best Total that fits into memory."""
+    """A variant minus the baseline, Total of the first architecture; or minus the best Total that fits into memory.
+
+    Where the two are Total and Partial of one network, that is a gap already, and no lead as well.
+    """
 
     phase: int
     variant: str

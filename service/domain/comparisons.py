@@ -53,13 +53,16 @@ class _Pair:
 
 
 def compare(spec: ExperimentSpec, findings: Sequence[Findings]) -> Comparisons:
-    """Total minus Partial of every network, and every variant minus the baseline, as far as there are results."""
+    """Total minus Partial of every network, and every variant minus the baseline, as far as there are results.
+
+    A pair that is a gap is no lead as well: that would be the same figures mirrored, counted and believed twice.
+    """
     gaps = _measured(spec, _total_and_partial(spec, findings))
-    leads = _measured(spec, _variant_and_baseline(spec, findings))
-    shown = {pair.searches for pair in [*gaps, *leads]}
-    rivals = _measured(spec, _partial_and_best_total(spec, findings))
-    # Where the best Total that fits is of the same network, or the baseline by another name, the pair is there already.
-    leads += [pair for pair in rivals if pair.searches not in shown]
+    told = {pair.searches for pair in gaps}
+    leads = [pair for pair in _measured(spec, _variant_and_baseline(spec, findings)) if pair.searches not in told]
+    told |= {pair.searches for pair in leads}
+    # The best Total that fits may be of the same network, or the baseline by another name.
+    leads += [pair for pair in _measured(spec, _partial_and_best_total(spec, findings)) if pair.searches not in told]
     leads.sort(key=lambda pair: pair.first.planned.phase)
     chances = {pair.searches: pair.deciding.p_value for pair in [*gaps, *leads]}
     adjusted = dict(zip(chances, holm(list(chances.values())), strict=True))
