@@ -4,6 +4,7 @@ from math import exp, log
 import pytest
 
 from service.domain.experiment import ExperimentSpec
+from service.domain.findings import Evaluation, SearchFacts
 from service.domain.plan import plan_experiment
 from service.domain.report import Effort
 from service.domain.states import SearchState
@@ -11,6 +12,7 @@ from tests.service.domain.reports import Facts, Understand, ended, facts, tell, 
 
 A = {"architectures": {"A": ["Conv-3-8", "Pool-2"]}}
 SEEDS = (0, 1, 2)
+DATASET_TEST = 10_000
 
 
 @pytest.fixture
@@ -49,8 +51,8 @@ def test_the_gap_is_total_minus_partial_of_one_network_in_points(understand: Und
     assert gap.verdict == "total better"
     assert gap.sentence == (
         "A total (10 trials, 1 pass) is 5.0 points above A partial (20 trials, 2 passes) on 10,000 test images at "
-        "equal epochs per stage (95 % interval +3.6 to +6.4; one seed, error from the number of images; p < 0.001): "
-        "total better. Its training takes 0.50 times the seconds (one seed)."
+        "equal epochs per stage (interval of at least 95 %: +3.6 to +6.4; one seed, error from the number of images; "
+        "p < 0.001): total better. Its training takes 0.50 times the seconds (one seed)."
     )
 
 
@@ -79,8 +81,9 @@ def test_seeds_are_paired_and_one_without_its_partner_is_left_out(spec: Experime
     assert gap.verdict == "within noise"
     assert gap.sentence == (
         "A total (10 trials, 1 pass) is 2.0 points below A partial (20 trials, 2 passes) on 10,000 test images at "
-        "equal epochs per stage (95 % interval -14.7 to +10.7; 2 seeds, paired; p = 0.295): within noise. Its training "
-        "takes 0.50 times the seconds (95 % interval 0.50 to 0.50; 3 seeds) and 1.00 times the memory."
+        "equal epochs per stage (interval of at least 95 %: -14.7 to +10.7; 2 seeds, paired by seed; p = 0.295): "
+        "within noise. Its training takes 0.50 times the seconds (95 % interval 0.50 to 0.50; 3 seeds) and 1.00 times "
+        "the memory."
     )
 
 
@@ -95,6 +98,56 @@ def test_a_clear_lead_of_partial_is_told(spec: ExperimentSpec, apart: Experiment
     assert (lead.variant, lead.against, lead.verdict) == ("A partial", "S total", "better")
     assert lead.test is not None
     assert lead.test.points == pytest.approx(5.1)
+
+
+def marked(search: SearchFacts, right: dict[int, str]) -> SearchFacts:
+    """The search with tests that say which of some images were right, as many to a letter; first to last."""
+    count = DATASET_TEST // 10
+    tests = {
+        seed: Evaluation(
+            sum(mark == "+" for mark in marks) / 10,
+            right=sum((1 << count) - 1 << place * count for place, mark in enumerate(marks) if mark == "+"),
+        )
+        for seed, marks in right.items()
+    }
+    return replace(search, evaluations=tests)
+
+
+def test_tests_that_say_which_images_were_right_are_paired_by_image_as_well(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {}, {}, {})
+    total, _, partial = searches
+    same = {0: "+++++++---", 1: "++++++----", 2: "+++++++---"}
+    searches[total] = marked(searches[total], same)
+    searches[partial] = marked(searches[partial], same)
+    (level,) = tell(spec, searches).gaps
+    assert level.test is not None
+    assert (level.test.method, level.test.values, level.test.p_value) == ("crossed", (0.0, 0.0, 0.0), 1.0)
+    # Nothing but the two images that are added speaks for a difference.
+    assert level.test.high < 0.1
+    assert "3 seeds, paired by seed and image; p = 1.000): within noise." in level.sentence
+
+    # An older worker tested one of them.
+    untold = {**searches[partial].evaluations, 1: Evaluation(0.6)}
+    searches[partial] = replace(searches[partial], evaluations=untold)
+    (level,) = tell(spec, searches).gaps
+    assert level.test is not None
+    assert (level.test.method, level.test.seeds) == ("images", 3)
+    assert "(interval of at least 95 %: -1.3 to +1.3; 3 seeds, error from the number of images; p" in level.sentence
+
+
+def test_a_seed_that_diverged_has_no_images_to_pair(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {}, {}, {})
+    total, _, partial = searches
+    for key in (total, partial):
+        searches[key] = marked(searches[key], {0: "+++++-----", 1: "+++++-----", 2: "+++++-----"})
+    found = searches[partial]
+    kept = {seed: found.evaluations[seed] for seed in (0, 1)}
+    fits = {1: found.fits[1]}
+    searches[partial] = replace(found, evaluations=kept, fits=fits, diverged_fits=frozenset({2}))
+    (gap,) = tell(spec, searches).gaps
+    assert gap.test is not None
+    assert (gap.test.seeds, gap.test.method) == (3, "paired")
+    assert gap.test.values == pytest.approx((0.0, 0.0, 40.0))
 
 
 def test_before_the_test_the_validation_images_decide(spec: ExperimentSpec) -> None:
