@@ -11,8 +11,10 @@ from contract.submission import BudgetRule
 class Difference(Lenient):
     """One variant minus another in percentage points, over the seeds that both have.
 
-    The bounds are 95 %, the wider of two intervals: Student t of the paired differences over the seeds, and that of the
-    number of images, which is the only one with one seed.
+    Of the methods ``crossed`` and ``crossed-images`` the bounds are 95 %: over seeds and images, both paired, or with
+    one seed over the images alone. They need to know which images every network classified rightly. Otherwise the
+    bounds are at least 95 %, the wider of two intervals: ``paired``, Student t of the differences over the seeds, and
+    ``images``, that of the number of images, which is the only one with one seed.
     """
 
     points: float
@@ -21,7 +23,7 @@ class Difference(Lenient):
     standard_error: float
     p_value: float = Field(description="of no difference, two-sided")
     seeds: int
-    method: Literal["paired", "images"] = Field(description="whichever interval is wider: over seeds, or of images")
+    method: Literal["crossed", "crossed-images", "paired", "images"] = Field(description="what the bounds rest on")
     values: list[float] = Field(description="by seed")
 
 
@@ -81,7 +83,10 @@ class Gap(Lenient):
 
 
 class Lead(Lenient):
-    """A variant minus the baseline, Total of the first architecture; or minus the best Total that fits into memory."""
+    """A variant minus the baseline, Total of the first architecture; or minus the best Total that fits into memory.
+
+    Where the two are Total and Partial of one network, that is a gap already, and no lead as well.
+    """
 
     phase: int
     variant: str

@@ -1,10 +1,11 @@
 """The worker protocol: registration, leases, heartbeats, results, failures (docs/worker-protocol.md)."""
 
+from base64 import b64decode, b64encode
 from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from contract.base import (
     REAL,
@@ -29,6 +30,11 @@ FailureReason = Literal[WorkerReason, "lost", "outage"]
 """The last two are the server's to find: nobody sends them."""
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 Notes = Annotated[dict[Name, Note], Field(max_length=100)]
+MOST_MARKED = 1_000_000
+"""Of a larger test set nobody says which images were classified rightly."""
+Marks = Annotated[
+    str, StringConstraints(max_length=(MOST_MARKED + 7) // 8 * 4 // 3 + 4, pattern=r"^[A-Za-z0-9+/]*={0,2}$")
+]
 Text = Annotated[str, StringConstraints(max_length=64_000, pattern=r"^[^\x00]*$")]
 
 
@@ -251,7 +257,31 @@ class EvaluationOutcome(Strict):
     images: PositiveInt
     total_seconds: Seconds
     stages: Annotated[list[StageProbe], Field(max_length=1_000)] = Field([], description="first to last")
+    right: Marks | None = Field(
+        None,
+        description="base64 of a bit for each test image, set where it was classified rightly, the first image being "
+        "the lowest bit of the first byte; null where nobody says",
+    )
     provenance: Notes = {}
+
+    @field_validator("right")
+    @classmethod
+    def _right_as_often_as_told(cls, right: str | None, info: ValidationInfo) -> str | None:
+        told = info.data
+        if right is None or not {"images", "test_accuracy"} <= told.keys():
+            return right
+        try:
+            packed = b64decode(right, validate=True)
+        except ValueError:
+            packed = b""
+        if len(packed) != (told["images"] + 7) // 8 or b64encode(packed).decode() != right:
+            raise ValueError(f"must be base64 of a bit for each of {told['images']} images")
+        bits = int.from_bytes(packed, "little")
+        if bits >> told["images"]:
+            raise ValueError("has bits beyond the last image: leave them zero")
+        if bits.bit_count() != round(told["test_accuracy"] * told["images"]):
+            raise ValueError(f"has {bits.bit_count()} images, which is not the test_accuracy of {told['images']}")
+        return right
 
 
 class RangeOutcome(Strict):

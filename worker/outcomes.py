@@ -1,12 +1,14 @@
 """What the work of a task brought, in the protocol's words."""
 
 import math
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
 
 from contract.tasks import (
+    MOST_MARKED,
     EmbeddedStage,
     EmbeddingOutcome,
     EvaluationOutcome,
@@ -73,6 +75,7 @@ def evaluation_outcome(result: ChainResult, probes: Sequence[Probe], total_secon
         images=result.images,
         total_seconds=total_seconds,
         stages=[StageProbe(head_accuracy=probe.head_accuracy, knn_accuracy=probe.knn_accuracy) for probe in probes],
+        right=b64encode(result.right).decode() if result.images <= MOST_MARKED else None,
         provenance=_provenance(result.device, result.precision),
     )
 

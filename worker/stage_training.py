@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from worker.data.store import Dataset
 from worker.features import FeatureCache, Place, Split, recomputed
 from worker.training.data import Labelled, Source, TensorSource
 from worker.training.device import device_name, dtype_name, reproducible, resolve_precision, typed_out_of_memory
-from worker.training.evaluate import Check, accuracy, unwatched
+from worker.training.evaluate import Check, rights, unwatched
 from worker.training.loop import OnProgress, StageTraining, TrainingResult, keep_going, mixed_seed
 from worker.training.network import InputStatistics, build_network, place
 from worker.training.spec import Budget, Ending, Hyperparameters, PrecisionChoice, Recipe, Stage
@@ -67,9 +68,13 @@ class StageResult:
 
 @dataclass(frozen=True)
 class ChainResult:
-    """The accuracy of a chain of stages on the test set."""
+    """The accuracy of a chain of stages on the test set.
+
+    ``right`` has a bit for each image, set where it was classified rightly, the first in the lowest bit of a byte.
+    """
 
     test_accuracy: float
+    right: bytes
     images: int
     seconds: float
     precision: str
@@ -226,9 +231,10 @@ def evaluate_chain(
     pixels, labels = bench.images(dataset)
     source = recomputed(TensorSource(pixels[info.train :], bench.device), stages[:-1], dtype, bench.device)
     with reproducible(), typed_out_of_memory():
-        measured = accuracy(last, Labelled(source, labels[info.train :]), dtype, check=check)
+        right = rights(last, Labelled(source, labels[info.train :]), dtype, check=check).cpu().numpy()
     return ChainResult(
-        test_accuracy=measured,
+        test_accuracy=int(right.sum()) / len(right),
+        right=np.packbits(right, bitorder="little").tobytes(),
         images=info.test,
         seconds=time.perf_counter() - begun,
         precision=dtype_name(dtype),

@@ -87,11 +87,19 @@ def _methods(report: Report) -> list[str]:
     told = [value for pair in pairs for value in pair if value is not None]
     if not told:
         return []
-    seeds = max(value.seeds for value in told)
-    used = "from the number of images, for there is one seed"
-    if seeds > 1:
-        used = f"paired over {seeds} seeds (Student t), or from the number of images, whichever is wider"
-    return [f"intervals of differences: {used}; p: of no difference, Holm over {report.comparisons} comparisons"]
+    crossed = [value.seeds for value in told if value.method.startswith("crossed")]
+    others = [value.seeds for value in told if not value.method.startswith("crossed")]
+    used = []
+    if crossed:
+        seeds = f"{max(crossed)} seeds and " if max(crossed) > 1 else ""
+        used.append(f"95 %, paired over {seeds}the test images, where all tests say which were right")
+    if others:
+        how = "from the number of images, for there is one seed"
+        if max(others) > 1:
+            how = f"paired over {max(others)} seeds (Student t), or from the number of images, whichever is wider"
+        used.append(f"at least 95 %, {how}")
+    bounds = "; else ".join(used)
+    return [f"intervals of differences: {bounds}; p: of no difference, Holm over {report.comparisons} comparisons"]
 
 
 def next_steps(report: Report, url: str) -> list[str]:

@@ -47,6 +47,7 @@ _PATTERNS = {
     DURATION: "must be a duration such as 90s, 30m or 2h",
     r"^[^\x00-\x1f\x7f]+$": "must not contain control characters",
     r"^[^\x00]*$": "must not contain NUL characters",
+    r"^[A-Za-z0-9+/]*={0,2}$": "must be base64",
     r"^[0-9a-f]{64}$": "must be a SHA-256 as 64 lower-case hexadecimal digits",
 }
 _PLACES = {"body", "query", "path", "header", "cookie"}

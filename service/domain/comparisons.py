@@ -10,13 +10,27 @@ from service.domain.findings import Findings
 from service.domain.layers import Layer
 from service.domain.report import Costs, Effort, Gap, Lead
 from service.domain.states import BudgetRule, Learning
-from service.domain.statistics import SIGNIFICANCE, Difference, difference, difference_error, holm, ratio
+from service.domain.statistics import (
+    SIGNIFICANCE,
+    Difference,
+    crossed_difference,
+    difference,
+    difference_error,
+    holm,
+    ratio,
+)
 
 WITHIN_NOISE = "within noise"
 RULES = {
     BudgetRule.EPOCHS: "at equal epochs per stage",
     BudgetRule.PASSES: "at equal image passes",
     BudgetRule.SECONDS: "at equal search seconds",
+}
+METHODS = {
+    "crossed": "paired by seed and image",
+    "crossed-images": "paired by image",
+    "paired": "paired by seed",
+    "images": "error from the number of images",
 }
 
 
@@ -53,13 +67,16 @@ class _Pair:
 
 
 def compare(spec: ExperimentSpec, findings: Sequence[Findings]) -> Comparisons:
-    """Total minus Partial of every network, and every variant minus the baseline, as far as there are results."""
+    """Total minus Partial of every network, and every variant minus the baseline, as far as there are results.
+
+    A pair that is a gap is no lead as well: that would be the same figures mirrored, counted and believed twice.
+    """
     gaps = _measured(spec, _total_and_partial(spec, findings))
-    leads = _measured(spec, _variant_and_baseline(spec, findings))
-    shown = {pair.searches for pair in [*gaps, *leads]}
-    rivals = _measured(spec, _partial_and_best_total(spec, findings))
-    # Where the best Total that fits is of the same network, or the baseline by another name, the pair is there already.
-    leads += [pair for pair in rivals if pair.searches not in shown]
+    told = {pair.searches for pair in gaps}
+    leads = [pair for pair in _measured(spec, _variant_and_baseline(spec, findings)) if pair.searches not in told]
+    told |= {pair.searches for pair in leads}
+    # The best Total that fits may be of the same network, or the baseline by another name.
+    leads += [pair for pair in _measured(spec, _partial_and_best_total(spec, findings)) if pair.searches not in told]
     leads.sort(key=lambda pair: pair.first.planned.phase)
     chances = {pair.searches: pair.deciding.p_value for pair in [*gaps, *leads]}
     adjusted = dict(zip(chances, holm(list(chances.values())), strict=True))
@@ -142,10 +159,20 @@ def _measured(spec: ExperimentSpec, pairs: Iterator[tuple[Findings, Findings]]) 
     for first, second in pairs:
         validation = difference(first.validation, second.validation, spec.split.validation)
         if validation is not None:
-            test = difference(first.test, second.test, spec.dataset.test)
+            test = _tested(first, second, spec.dataset.test)
             efforts = (_effort(spec, first), _effort(spec, second))
             found.append(_Pair(first, second, validation, test, efforts, _costs(first, second)))
     return found
+
+
+def _tested(first: Findings, second: Findings, images: int) -> Difference | None:
+    """The difference on the test set, over its images as well if all tests that count say which were right.
+
+    Older workers did not, and on a seed without a network there is nothing to say.
+    """
+    if first.test.keys() & second.test.keys() == first.right.keys() & second.right.keys():
+        return crossed_difference(first.right, second.right, images)
+    return difference(first.test, second.test, images)
 
 
 def _effort(spec: ExperimentSpec, findings: Findings) -> Effort:
@@ -217,7 +244,7 @@ def _verdict(found: Difference, adjusted: float, above: str, below: str) -> str:
 
 def _sentence(spec: ExperimentSpec, pair: _Pair, adjusted: float, count: int, rule: str = "") -> str:
     """`CNN 6 total (11 trials, 1 pass) is 1.2 points below CNN 6 partial (22 trials, 2 passes) on 10,000 test images
-    (95 % interval ...; 5 seeds; p = ...)`.
+    (95 % interval ...; 5 seeds, ...; p = ...)`.
     """
     found = pair.deciding
     images = f"{spec.dataset.test:,} test" if pair.test else f"{spec.split.validation:,} validation"
@@ -227,12 +254,12 @@ def _sentence(spec: ExperimentSpec, pair: _Pair, adjusted: float, count: int, ru
     where = "level with" if points == "0.0" else f"{points} points {'below' if found.points < 0 else 'above'}"
     chance = "p < 0.001" if adjusted < 0.001 else f"p = {adjusted:.3f}"
     seeds = "one seed" if found.seeds == 1 else f"{found.seeds} seeds"
-    how = f"{seeds}, paired" if found.method == "paired" else f"{seeds}, error from the number of images"
+    bounds = "95 % interval" if found.method.startswith("crossed") else "interval of at least 95 %:"
     holms = f" by Holm for {count} comparisons" if count > 1 else ""
     one, other = (f"{side.variant.label} ({_put_in(effort)})" for side, effort in zip(sides, pair.efforts, strict=True))
     return (
         f"{phase}{one} is {where} {other} on {images} images{f' {rule}' if rule else ''} "
-        f"(95 % interval {found.low:+.1f} to {found.high:+.1f}; {how}; {chance}{holms})"
+        f"({bounds} {found.low:+.1f} to {found.high:+.1f}; {seeds}, {METHODS[found.method]}; {chance}{holms})"
     )
 
 

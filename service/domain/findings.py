@@ -43,10 +43,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The test of a network; ``stages`` from first to last, empty when nobody probed them."""
+    """The test of a network; ``stages`` from first to last, empty when nobody probed them.
+
+    Bit i of ``right`` is set if test image i was classified rightly; None where nobody says.
+    """
 
     test_accuracy: float
     stages: tuple[Probe, ...] = ()
+    right: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,12 @@ class Findings:
         return self._with_chance(
             {run.seed: run.evaluation.test_accuracy for run in self.runs if run.evaluation is not None}
         )
+
+    @property
+    def right(self) -> dict[int, int]:
+        """Which test images were classified rightly, by seed, a bit for each, as far as that is known."""
+        tested = {run.seed: run.evaluation.right for run in self.runs if run.evaluation is not None}
+        return {seed: right for seed, right in tested.items() if right is not None}
 
     @property
     def seconds(self) -> dict[int, float]:

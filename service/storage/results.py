@@ -1,5 +1,6 @@
 """Accepted results, at most one a task, and the measurements on the way to them."""
 
+from base64 import b64decode
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -218,7 +219,8 @@ def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[
     """What tests of networks brought, by last search and seed."""
     rows = tx.execute(
         """
-        SELECT t.search_id, t.seed, r.test_accuracy, coalesce(r.payload -> 'stages', '[]') AS stages
+        SELECT t.search_id, t.seed, r.test_accuracy, coalesce(r.payload -> 'stages', '[]') AS stages,
+               r.payload ->> 'right' AS right_images
         FROM task t JOIN result r ON r.task_id = t.id
         WHERE t.search_id = ANY(CAST(:searches AS uuid[])) AND t.kind = 'evaluate' AND t.state = 'done'
         """,
@@ -227,7 +229,8 @@ def evaluations(tx: Transaction, searches: Collection[UUID]) -> dict[UUID, dict[
     found: dict[UUID, dict[int, Evaluation]] = defaultdict(dict)
     for row in rows:
         probes = tuple(Probe(stage["head_accuracy"], stage["knn_accuracy"]) for stage in row.stages)
-        found[row.search_id][row.seed] = Evaluation(row.test_accuracy, probes)
+        right = None if row.right_images is None else int.from_bytes(b64decode(row.right_images), "little")
+        found[row.search_id][row.seed] = Evaluation(row.test_accuracy, probes, right)
     return found
 
 

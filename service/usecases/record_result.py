@@ -41,7 +41,7 @@ def record_result(store: Storage, task: UUID, attempt: int, payload: Mapping[str
         LeaseLost: the attempt was superseded, or its task has ended otherwise.
         ResultConflict: another result of this attempt was accepted before.
         InvalidArtifact: the checkpoint has not been uploaded.
-        InvalidRequest: the outcome does not fit the kind of task.
+        InvalidRequest: the outcome does not fit the task.
         NotFound: there is no such task.
     """
     fingerprint = digest(dict(payload))
@@ -57,6 +57,7 @@ def record_result(store: Storage, task: UUID, attempt: int, payload: Mapping[str
                 raise ResultConflict
             return ResultAccepted(task, attempt, repeated=True)
         _check_form(row.kind, payload)
+        _check_images(tx, row, payload)
         if not tasks.end(tx, task, attempt, TaskState.DONE):
             raise LeaseLost
         checkpoint = payload.get("checkpoint")
@@ -83,6 +84,14 @@ def _check_form(kind: TaskKind, payload: Mapping[str, Any]) -> None:
         raise InvalidRequest("a complete training needs its checkpoint")
     if outcome == "embedded" and payload.get("checkpoint") is None:
         raise InvalidRequest("an embedding needs its coordinates")
+
+
+def _check_images(tx: Transaction, row: TaskRow, payload: Mapping[str, Any]) -> None:
+    """Which images were right is compared from test to test, so that all have to be of the same images."""
+    if payload.get("right") is not None:
+        images = searches.get(tx, row.search_id).spec.dataset.test
+        if payload["images"] != images:
+            raise InvalidRequest(f"right is of {payload['images']} images, the test set has {images}")
 
 
 def _finish_trial(tx: Transaction, search_id: UUID, trial_id: UUID, payload: Mapping[str, Any]) -> None:

@@ -1,9 +1,11 @@
 """Leases as the server writes them, done on the CPU: what the training room's words become in the protocol's."""
 
 import time
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
@@ -115,6 +117,9 @@ def test_stage_after_stage_to_the_test_set(executor: TorchExecutor, lease: Lease
         assert outcome.total_seconds > 0
         one, two = outcome.stages
         assert two.head_accuracy == outcome.test_accuracy
+        assert outcome.right is not None
+        right = np.unpackbits(np.frombuffer(b64decode(outcome.right), np.uint8), bitorder="little")
+        assert (len(right), int(right.sum())) == (360, round(outcome.test_accuracy * 360))
         assert min(one.head_accuracy, one.knn_accuracy, two.knn_accuracy) > 0.8
 
 

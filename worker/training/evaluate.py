@@ -19,7 +19,6 @@ def unwatched() -> None:
     """The check of a pass that nobody stops."""
 
 
-@torch.no_grad()
 def accuracy(
     network: StageNetwork,
     data: Labelled,
@@ -28,10 +27,22 @@ def accuracy(
     check: Check = unwatched,
 ) -> float:
     """The fraction of inputs classified rightly, in eval mode; of ``picked`` numbers (int64, CPU) alone if given."""
+    found = rights(network, data, dtype, picked, check)
+    return int(found.sum()) / len(found)
+
+
+@torch.no_grad()
+def rights(
+    network: StageNetwork,
+    data: Labelled,
+    dtype: torch.dtype,
+    picked: Tensor | None = None,
+    check: Check = unwatched,
+) -> Tensor:
+    """Which inputs are classified rightly (bool, (n,), on the training device); otherwise as ``accuracy``."""
     device = data.labels.device
     was_training = network.training
     network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=device)
     if picked is None:
         batches = data.inputs.batches(EVALUATION_BATCH)
         labels = torch.split(data.labels, EVALUATION_BATCH)
@@ -39,12 +50,13 @@ def accuracy(
         chunks = torch.split(picked, EVALUATION_BATCH)
         batches = (data.inputs.batch(chunk) for chunk in chunks)
         labels = torch.split(data.labels[picked.to(device)], EVALUATION_BATCH)
+    found = []
     with autocast(device, dtype):
         for inputs, expected in zip(batches, labels, strict=True):
             check()
-            right += (network(inputs).argmax(1) == expected).sum()
+            found.append(network(inputs).argmax(1) == expected)
     network.train(was_training)
-    return int(right) / (len(data) if picked is None else len(picked))
+    return torch.cat(found)
 
 
 def evenly_spaced(total: int, wanted: int) -> Tensor:

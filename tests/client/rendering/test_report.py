@@ -27,13 +27,19 @@ def lines(width: int) -> list[str]:
 
 def test_remarks_say_what_intervals_rest_on() -> None:
     several = remarks(rich_report(phases=1))
-    assert any(
-        "paired over 2 seeds (Student t), or from the number of images, whichever is wider" in text for text in several
-    )
+    careful = "at least 95 %, paired over 2 seeds (Student t), or from the number of images, whichever is wider;"
+    assert any(f"intervals of differences: {careful}" in text for text in several)
 
     one = remarks(rich_report(phases=1, gaps=[], leads=[lead(seeds=1)]))
 
-    assert any("intervals of differences: from the number of images, for there is one seed;" in text for text in one)
+    number = "at least 95 %, from the number of images, for there is one seed;"
+    assert any(f"intervals of differences: {number}" in text for text in one)
+
+    tested = lead(seeds=2).model_copy(update={"test": difference(1.0).model_copy(update={"method": "crossed"})})
+    both = remarks(rich_report(phases=1, gaps=[], leads=[tested]))
+
+    exact = "95 %, paired over 2 seeds and the test images, where all tests say which were right; else"
+    assert any(f"intervals of differences: {exact} {careful}" in text for text in both)
 
 
 def test_a_wide_terminal_gets_one_table() -> None:

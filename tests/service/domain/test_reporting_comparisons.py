@@ -4,6 +4,7 @@ from math import exp, log
 import pytest
 
 from service.domain.experiment import ExperimentSpec
+from service.domain.findings import Evaluation, SearchFacts
 from service.domain.plan import plan_experiment
 from service.domain.report import Effort
 from service.domain.states import SearchState
@@ -11,12 +12,20 @@ from tests.service.domain.reports import Facts, Understand, ended, facts, tell, 
 
 A = {"architectures": {"A": ["Conv-3-8", "Pool-2"]}}
 SEEDS = (0, 1, 2)
+DATASET_TEST = 10_000
 
 
 @pytest.fixture
 def spec(understand: Understand) -> ExperimentSpec:
     """Three searches: A total, and A's two stages."""
     return replace(understand(**A), seeds=SEEDS)
+
+
+@pytest.fixture
+def apart(understand: Understand) -> ExperimentSpec:
+    """Three searches: S total, the baseline, and the two stages of A, another network."""
+    variants = [{"architecture": "S", "learning": "total"}, {"architecture": "A", "learning": "partial"}]
+    return replace(understand(architectures={"S": ["Conv-5-8"], **A["architectures"]}, variants=variants), seeds=SEEDS)
 
 
 def seeded(spec: ExperimentSpec, *test: dict[int, float]) -> Facts:
@@ -42,8 +51,8 @@ def test_the_gap_is_total_minus_partial_of_one_network_in_points(understand: Und
     assert gap.verdict == "total better"
     assert gap.sentence == (
         "A total (10 trials, 1 pass) is 5.0 points above A partial (20 trials, 2 passes) on 10,000 test images at "
-        "equal epochs per stage (95 % interval +3.6 to +6.4; one seed, error from the number of images; p < 0.001): "
-        "total better. Its training takes 0.50 times the seconds (one seed)."
+        "equal epochs per stage (interval of at least 95 %: +3.6 to +6.4; one seed, error from the number of images; "
+        "p < 0.001): total better. Its training takes 0.50 times the seconds (one seed)."
     )
 
 
@@ -53,11 +62,11 @@ def test_a_network_under_another_name_has_a_gap_too(understand: Understand) -> N
     assert [(gap.total, gap.partial) for gap in report.gaps] == [("CNN 1 total", "CNN 2 partial")]
     assert report.gaps[0].validation_points == pytest.approx(3.0)
     assert (report.searches, report.stage_trainings_without_sharing) == (12, 17)
-    # Every partial variant against CNN 1; that of CNN 2 asks the same as the gap and counts once.
+    # Every partial variant against CNN 1; that of CNN 2 asks the same as the gap, is told there and counts once.
     assert report.baseline == "CNN 1 total"
-    assert [lead.variant for lead in report.leads] == [f"CNN {number} partial" for number in range(2, 9)]
-    assert report.comparisons == 7
-    assert report.gaps[0].adjusted_p_value == report.leads[0].adjusted_p_value
+    assert [lead.variant for lead in report.leads] == [f"CNN {number} partial" for number in range(3, 9)]
+    assert report.comparisons == len(report.gaps) + len(report.leads) == 7
+    assert any(" of 7 differences told." in note for note in report.notes)
 
 
 def test_seeds_are_paired_and_one_without_its_partner_is_left_out(spec: ExperimentSpec) -> None:
@@ -72,19 +81,73 @@ def test_seeds_are_paired_and_one_without_its_partner_is_left_out(spec: Experime
     assert gap.verdict == "within noise"
     assert gap.sentence == (
         "A total (10 trials, 1 pass) is 2.0 points below A partial (20 trials, 2 passes) on 10,000 test images at "
-        "equal epochs per stage (95 % interval -14.7 to +10.7; 2 seeds, paired; p = 0.295): within noise. Its training "
-        "takes 0.50 times the seconds (95 % interval 0.50 to 0.50; 3 seeds) and 1.00 times the memory."
+        "equal epochs per stage (interval of at least 95 %: -14.7 to +10.7; 2 seeds, paired by seed; p = 0.295): "
+        "within noise. Its training takes 0.50 times the seconds (95 % interval 0.50 to 0.50; 3 seeds) and 1.00 times "
+        "the memory."
     )
 
 
-def test_a_clear_lead_of_partial_is_told(spec: ExperimentSpec) -> None:
-    searches = seeded(spec, {0: 0.50, 1: 0.51, 2: 0.52}, {}, {0: 0.550, 1: 0.561, 2: 0.572})
-    report = tell(spec, searches)
-    assert [gap.verdict for gap in report.gaps] == ["partial better"]
-    (lead,) = report.leads
-    assert (lead.variant, lead.against, lead.verdict) == ("A partial", "A total", "better")
+def test_a_clear_lead_of_partial_is_told(spec: ExperimentSpec, apart: ExperimentSpec) -> None:
+    accuracies: tuple[dict[int, float], ...] = ({0: 0.50, 1: 0.51, 2: 0.52}, {}, {0: 0.550, 1: 0.561, 2: 0.572})
+    of_one_network = tell(spec, seeded(spec, *accuracies))
+    assert [gap.verdict for gap in of_one_network.gaps] == ["partial better"]
+    assert of_one_network.leads == ()
+    of_two = tell(apart, seeded(apart, *accuracies))
+    assert of_two.gaps == ()
+    (lead,) = of_two.leads
+    assert (lead.variant, lead.against, lead.verdict) == ("A partial", "S total", "better")
     assert lead.test is not None
     assert lead.test.points == pytest.approx(5.1)
+
+
+def marked(search: SearchFacts, right: dict[int, str]) -> SearchFacts:
+    """The search with tests that say which of some images were right, as many to a letter; first to last."""
+    count = DATASET_TEST // 10
+    tests = {
+        seed: Evaluation(
+            sum(mark == "+" for mark in marks) / 10,
+            right=sum((1 << count) - 1 << place * count for place, mark in enumerate(marks) if mark == "+"),
+        )
+        for seed, marks in right.items()
+    }
+    return replace(search, evaluations=tests)
+
+
+def test_tests_that_say_which_images_were_right_are_paired_by_image_as_well(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {}, {}, {})
+    total, _, partial = searches
+    same = {0: "+++++++---", 1: "++++++----", 2: "+++++++---"}
+    searches[total] = marked(searches[total], same)
+    searches[partial] = marked(searches[partial], same)
+    (level,) = tell(spec, searches).gaps
+    assert level.test is not None
+    assert (level.test.method, level.test.values, level.test.p_value) == ("crossed", (0.0, 0.0, 0.0), 1.0)
+    # Nothing but the two images that are added speaks for a difference.
+    assert level.test.high < 0.1
+    assert "3 seeds, paired by seed and image; p = 1.000): within noise." in level.sentence
+
+    # An older worker tested one of them.
+    untold = {**searches[partial].evaluations, 1: Evaluation(0.6)}
+    searches[partial] = replace(searches[partial], evaluations=untold)
+    (level,) = tell(spec, searches).gaps
+    assert level.test is not None
+    assert (level.test.method, level.test.seeds) == ("images", 3)
+    assert "(interval of at least 95 %: -1.3 to +1.3; 3 seeds, error from the number of images; p" in level.sentence
+
+
+def test_a_seed_that_diverged_has_no_images_to_pair(spec: ExperimentSpec) -> None:
+    searches = seeded(spec, {}, {}, {})
+    total, _, partial = searches
+    for key in (total, partial):
+        searches[key] = marked(searches[key], {0: "+++++-----", 1: "+++++-----", 2: "+++++-----"})
+    found = searches[partial]
+    kept = {seed: found.evaluations[seed] for seed in (0, 1)}
+    fits = {1: found.fits[1]}
+    searches[partial] = replace(found, evaluations=kept, fits=fits, diverged_fits=frozenset({2}))
+    (gap,) = tell(spec, searches).gaps
+    assert gap.test is not None
+    assert (gap.test.seeds, gap.test.method) == (3, "paired")
+    assert gap.test.values == pytest.approx((0.0, 0.0, 40.0))
 
 
 def test_before_the_test_the_validation_images_decide(spec: ExperimentSpec) -> None:
@@ -112,13 +175,16 @@ def test_holm_makes_a_difference_noise_that_alone_would_not_be(understand: Under
     assert "p = 0.056 by Holm for 2 comparisons): within noise." in found.gaps[0].sentence
 
 
-def test_time_and_memory_are_compared_as_well(spec: ExperimentSpec) -> None:
-    searches = seeded(spec, {}, {}, {})
-    total, first, _ = searches
-    faster = {1: training(0.5, seconds=22.0), 2: training(0.5, seconds=46.0)}
-    searches[total] = replace(searches[total], incumbent=training(0.5, memory=250, seconds=10.0), fits=faster)
-    searches[first] = replace(searches[first], incumbent=replace(training(0.5), memory_method="method 250"))
-    (gap,), (lead,) = (report := tell(spec, searches)).gaps, report.leads
+def test_time_and_memory_are_compared_as_well(spec: ExperimentSpec, apart: ExperimentSpec) -> None:
+    def timed(spec: ExperimentSpec) -> Facts:
+        searches = seeded(spec, {}, {}, {})
+        total, first, _ = searches
+        faster = {1: training(0.5, seconds=22.0), 2: training(0.5, seconds=46.0)}
+        searches[total] = replace(searches[total], incumbent=training(0.5, memory=250, seconds=10.0), fits=faster)
+        searches[first] = replace(searches[first], incumbent=replace(training(0.5), memory_method="method 250"))
+        return searches
+
+    (gap,), (lead,) = tell(spec, timed(spec)).gaps, tell(apart, timed(apart)).leads
 
     # Partial takes 24 s on every seed, Total 12, 24 and 48: the logarithms of the ratios are -log 2, 0 and log 2.
     assert gap.costs.seconds is not None
@@ -188,8 +254,8 @@ def test_every_rule_has_its_gap(understand: Understand) -> None:
     ]
     assert "at equal image passes" in report.gaps[1].sentence
     assert "at equal search seconds" in report.gaps[2].sentence
-    # Against the baseline: partial and four other totals; partial against it is the first gap again.
-    assert (len(report.leads), report.comparisons) == (5, 9)
+    # Against the baseline: four other totals; partial against it is the first gap already.
+    assert (len(report.leads), report.comparisons) == (4, 9)
 
 
 def test_a_phase_is_compared_with_itself(understand: Understand) -> None:

@@ -163,10 +163,10 @@ def test_notes_measure_the_rule_seconds_and_count_comparisons(understand: Unders
         "A total, equal seconds: 200 s of search were allowed, as many as the search of A partial took; "
         "10 trials took 100 s."
     ) in notes
-    # Two gaps, two leads; partial against the baseline is one of the gaps.
+    # Two gaps and a lead; partial against the baseline is one of the gaps.
     assert (
         "3 comparisons were made, and their p-values are adjusted for that (Holm). "
-        "Beyond the noise: 0 of 4 differences told."
+        "Beyond the noise: 0 of 3 differences told."
     ) in notes
 
 

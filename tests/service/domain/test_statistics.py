@@ -1,8 +1,14 @@
+from math import hypot
+
+import numpy as np
 import pytest
 
 from service.domain.statistics import (
+    CERTAIN,
+    SIGNIFICANCE,
     Ratio,
     accuracy_interval,
+    crossed_difference,
     difference,
     difference_error,
     falls_short,
@@ -75,6 +81,104 @@ def test_seeds_that_agree_by_chance_do_not_outdo_the_images() -> None:
     assert nearly.p_value > 0.4
     assert nearly.method == "images"
     assert nearly.low < 0 < nearly.high
+
+
+def crossed(first: str, second: str) -> tuple[dict[int, int], dict[int, int]]:
+    """Seeds are words of + and -, an image each."""
+    one, other = (
+        {
+            seed: sum(1 << image for image, mark in enumerate(word) if mark == "+")
+            for seed, word in enumerate(words.split())
+        }
+        for words in (first, second)
+    )
+    return one, other
+
+
+def test_of_one_seed_the_images_that_only_one_side_has_right_tell() -> None:
+    one, other = crossed("+" * 12 + "-" * 88, "-" * 8 + "+" * 4 + "-" * 84 + "+" * 4)
+    found = crossed_difference(one, other, 100)
+    assert found is not None
+    assert (found.points, found.seeds, found.method, found.values) == (4.0, 1, "crossed-images", (4.0,))
+    # Eight images to four, and one more for each side, of then 102: the variance of 14 squares around a mean of 4/102.
+    error = 100 * ((14 - 4**2 / 102) / 101 / 102) ** 0.5
+    assert found.standard_error == pytest.approx(error)
+    assert (found.low, found.high) == pytest.approx((4 - 1.959964 * error, 4 + 1.959964 * error))
+    # z = 1.0911.
+    assert found.p_value == pytest.approx(0.2752, abs=1e-4)
+
+
+def test_the_errors_of_seeds_and_images_are_added_and_what_they_share_counts_once() -> None:
+    table = np.array([[1, 1, 0, 0, -1, 0, 1, 0], [1, 0, 0, 1, 0, 0, 1, 1], [1, 0, 1, 0, 0, -1, 1, 0]])
+    words = [" ".join("".join("+" if d == sign else "-" for d in row) for row in table) for sign in (1, -1)]
+    found = crossed_difference(*crossed(*words), 8)
+    assert found is not None
+    assert found.method == "crossed"
+    assert found.values == pytest.approx((25.0, 50.0, 25.0))
+    whole = np.hstack([table, [[1, -1]] * 3])
+    n, count = whole.shape
+    seeds, images, mean = whole.mean(1), whole.mean(0), whole.mean()
+    by_seeds = count * seeds.var(ddof=1)
+    by_images = n * images.var(ddof=1)
+    rest = ((whole - seeds[:, None] - images + mean) ** 2).sum() / ((n - 1) * (count - 1))
+    assert found.standard_error == pytest.approx(100 * max(by_seeds + by_images - rest, by_images) ** 0.5 / 30**0.5)
+    # t(0.975, 2) = 4.302653.
+    half = 100 * hypot(4.302653 * by_seeds**0.5, 1.959964 * (by_images - rest) ** 0.5) / 30**0.5
+    half = max(half, 100 * 1.959964 * by_images**0.5 / 30**0.5)
+    assert (found.low, found.high) == pytest.approx((found.points - half, found.points + half))
+
+
+def test_zero_is_a_bound_at_the_level_of_the_p_value() -> None:
+    one, other = crossed("++++++++++------ ++++++++-+--++--", "++-+------+----- +++-------+-+++-")
+    found = crossed_difference(one, other, 16)
+    assert found is not None
+    assert found.low < 0 < found.points
+    assert SIGNIFICANCE < found.p_value < 1
+    certain = crossed_difference({0: (1 << 10_000) - 1}, {0: 0}, 10_000)
+    assert certain is not None
+    assert (certain.points, certain.p_value) == (100.0, CERTAIN)
+
+
+def test_seeds_that_agree_by_chance_do_not_outdo_the_paired_images() -> None:
+    one, other = crossed("++++-----+ ++++----+-", "--------++ ------++--")
+    found = crossed_difference({0: one[0], 1: one[0]}, {0: other[0], 1: other[0]}, 10)
+    single = crossed_difference({0: one[0]}, {0: other[0]}, 10)
+    assert found is not None
+    assert single is not None
+    assert (found.low, found.high, found.p_value) == pytest.approx((single.low, single.high, single.p_value))
+    assert crossed_difference({0: 1}, {1: 1}, 10) is None
+
+
+@pytest.mark.parametrize(("seeds", "luck"), [(1, 0.0), (2, 0.05), (3, 0.05), (5, 0.0), (5, 0.05)])
+def test_chance_stays_within_the_interval_95_times_of_100(seeds: int, luck: float) -> None:
+    """Of two variants that are equally good: images are hard for both, or for one; training has luck, in all and each.
+
+    The rule for accuracies alone keeps all of them, which is what hides differences that are there.
+    """
+    chance = np.random.default_rng(20)
+    images, times = 1_000, 400
+    kept = careful = beyond = 0
+    for _ in range(times):
+        ease = chance.normal(0.8, 1.5, images) + chance.normal(0, 0.5, (2, 1, images))
+        right = ease + chance.normal(0, luck, (2, seeds, 1)) + chance.normal(0, 1, (2, seeds, images)) > 0
+        sides = [
+            {
+                seed: int.from_bytes(np.packbits(row, bitorder="little").tobytes(), "little")
+                for seed, row in enumerate(side)
+            }
+            for side in right
+        ]
+        found = crossed_difference(sides[0], sides[1], images)
+        assert found is not None
+        kept += found.low <= 0 <= found.high
+        beyond += found.p_value < SIGNIFICANCE
+        one, other = (dict(enumerate(side.mean(1).tolist())) for side in right)
+        rule = difference(one, other, images)
+        assert rule is not None
+        careful += rule.low <= 0 <= rule.high
+    assert 0.925 < kept / times <= 0.99
+    assert beyond == times - kept
+    assert careful >= kept
 
 
 @pytest.mark.parametrize(("first", "second", "p_value"), [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0)])

@@ -1,5 +1,6 @@
 """The report of experiments that ran, with a worker that trains nothing."""
 
+from base64 import b64encode
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +70,25 @@ def test_everything_that_workers_told_is_in_the_report(lab: Lab, finished: UUID)
     assert first.best_so_far[-1].validation_accuracy == first.validation_accuracy
     # The stand-in of a sampler knows start points and a model; the root has no start points.
     assert first.origin == "model"
+
+
+def test_tests_that_say_which_images_were_right_are_paired_by_image(lab: Lab) -> None:
+    """Half of 360 images; of the first 16 Partial of B has the ones that Total has not."""
+
+    def each(lease: LeasedTask) -> None:
+        if lease.kind is not TaskKind.EVALUATE:
+            lab.finish(lease)
+            return
+        first, others = b"\xf0" if lease.work.prefix else b"\x0f", b"\x55" if lease.work.seed else b"\xaa"
+        finish(lab, lease, right=b64encode(2 * first + 43 * others).decode())
+
+    experiment = lab.submit(TREE, seeds=[0, 7])
+    lab.drive(experiment, lab.worker(), each)
+    (gap,) = build_report(lab.store, experiment).gaps
+    assert gap.test is not None
+    assert (gap.test.method, gap.test.values, gap.validation.method) == ("crossed", (0.0, 0.0), "paired")
+    # 16 images and the two that are added, on which both seeds agree.
+    assert gap.test.standard_error == pytest.approx(100 * (2 * 18 / 361 / (2 * 362)) ** 0.5)
 
 
 def test_a_report_goes_over_the_wire_whole(lab: Lab, finished: UUID) -> None:
