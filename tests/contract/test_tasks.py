@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from contract.tasks import MOST_MARKED, EvaluationOutcome, Recipe
 
-
 RECIPE = Recipe(
     batch_size=50,
     optimizer="sgd",
