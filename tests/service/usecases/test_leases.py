@@ -1,6 +1,5 @@
 """Leases: claimed once, renewed late, superseded for good."""
 
-from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -8,10 +7,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from service.domain.errors import Conflict, InvalidArtifact, InvalidRequest, LeaseLost, NotFound, ResultConflict
+from service.domain.errors import Conflict, LeaseLost, NotFound, ResultConflict
 from service.domain.experiment import Dataset
 from service.domain.leasing import FailureReason
-from service.domain.states import TaskKind, TaskState
+from service.domain.states import TaskState
 from service.storage.results import Measurement
 from service.storage.tasks import LeasedTask
 from service.usecases.depart_worker import depart_worker
@@ -374,35 +373,3 @@ def test_a_worker_that_was_heard_of_after_the_outage_is_lost_like_any_other(lab:
     lab.expire(lease)
     assert reap(lab) == 1
     assert lab.value("SELECT strikes FROM task WHERE id = :id", id=lease.task) == 1
-
-
-def test_a_checkpoint_must_be_there_before_its_result(lab: Lab, lease: LeasedTask) -> None:
-    payload = lab.outcome(lease) | {"checkpoint": "0" * 64}
-    with pytest.raises(InvalidArtifact):
-        record_result(lab.store, lease.task, lease.attempt, payload)
-    assert lab.finish(lease).repeated is False
-
-
-def test_an_outcome_has_to_fit_its_task(lab: Lab, lease: LeasedTask) -> None:
-    with pytest.raises(InvalidRequest):
-        record_result(
-            lab.store, lease.task, lease.attempt, {"outcome": "evaluated", "test_accuracy": 1.0, "total_seconds": 1.0}
-        )
-
-
-def test_which_images_were_right_is_said_of_the_whole_test_set(lab: Lab, worker: UUID, lease: LeasedTask) -> None:
-    """One seed's images are compared with another's: a bit has to mean the same one everywhere."""
-    while lease.kind is not TaskKind.EVALUATE:
-        lab.finish(lease)
-        lab.plan()
-        lease = lab.take(worker)
-    payload = lab.outcome(lease) | {"images": 8, "right": "Dw=="}
-    with pytest.raises(InvalidRequest, match="right is of 8 images, the test set has 360"):
-        record_result(lab.store, lease.task, lease.attempt, payload)
-    whole = payload | {"images": 360, "right": b64encode(b"\x0f" * 45).decode()}
-    assert record_result(lab.store, lease.task, lease.attempt, whole).repeated is False
-
-
-def test_a_pruned_trial_enters_the_model_at_its_last_value(lab: Lab, lease: LeasedTask) -> None:
-    lab.finish(lease, 0.25, "pruned")
-    assert lab.rows("SELECT state, value, diverged FROM trial WHERE ordinal = 0") == [("pruned", 0.25, False)]
