@@ -7,13 +7,14 @@ from service.storage.engine import Transaction
 from service.storage.experiments import WANTS
 
 # A search ``s`` that died of failures in a search of its own (what waited for it has never opened) may open again,
-# unless the same has been searched anew since, or another search has been given the seconds that it spent: more of
-# them would break the comparison.
+# unless the same has been searched anew since, or another search has gone on without it: with the seconds that it
+# spent, more of which would break the comparison, or in a later phase without the incumbent that it would have now.
 REVIVABLE = """(
     s.state = 'dead' AND s.opened_at IS NOT NULL
     AND EXISTS (SELECT FROM trial WHERE search_id = s.id AND state = 'failed')
     AND NOT EXISTS (SELECT FROM search twin WHERE twin.key = s.key AND twin.state IN ('waiting', 'open', 'decided'))
     AND NOT EXISTS (SELECT FROM search total WHERE s.id = ANY(total.match_ids) AND total.opened_at IS NOT NULL)
+    AND NOT EXISTS (SELECT FROM search later WHERE later.earlier_id = s.id AND later.state IN ('open', 'decided'))
 )"""
 # Trials and confirmations are of use until their search is decided, fits and evaluations once it is. A range test
 # comes before the trials or never. An embedding is asked for anew.

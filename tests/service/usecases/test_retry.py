@@ -204,6 +204,23 @@ def test_seconds_that_another_search_was_given_are_not_spent_again(lab: Lab) -> 
     assert retry_experiment(lab.store, experiment) == Retried(0, 0)
 
 
+@pytest.mark.parametrize("later_fails", [False, True])
+def test_a_later_phase_that_went_on_without_an_incumbent_keeps_what_it_found(lab: Lab, later_fails: bool) -> None:
+    phases = [{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}]
+    experiment, worker = lab.submit(phases=phases), lab.worker()
+
+    def work(lease: LeasedTask) -> None:
+        if lease.work.epochs == 1 or later_fails:
+            fail(lab, lease)
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, worker, work)
+
+    again = retry_experiment(lab.store, experiment)
+    assert (again.searches > 0) is later_fails
+
+
 def test_an_infeasible_search_would_fail_again(lab: Lab) -> None:
     experiment, worker = lab.submit(limits={"memory": "1GiB"}), lab.worker()
     lab.drive(experiment, worker, lambda lease: fail(lab, lease, FailureReason.MEMORY_LIMIT))
