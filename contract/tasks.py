@@ -133,11 +133,14 @@ class Recipe(Strict):
     standardize_inputs: bool
     objective: Objective = Field("classification", description="else the head is trained on detached features")
     cached_features: bool = Field(True, description="else the prefix runs for every batch, and its time counts")
+    schedule: Schedule = Field("constant", description="cosine: the learning rate falls to zero over the epochs")
+
+
+class WorkRecipe(Recipe):
+    """The recipe as a worker gets it: those from before there were schedules take every task that has none."""
+
     schedule: Schedule = Field(
-        "constant",
-        description="cosine: the learning rate falls to zero over the epochs",
-        # Workers from before there were schedules take every other task still.
-        exclude_if=lambda schedule: schedule == "constant",
+        "constant", description="left out if constant", exclude_if=lambda schedule: schedule == "constant"
     )
 
 
@@ -158,7 +161,7 @@ class TaskWork(Lenient):
     dataset: DatasetUse
     prefix: list[PrefixStage]
     stage: StageShape
-    recipe: Recipe
+    recipe: WorkRecipe
     epochs: int
     seed: int
     hyperparameters: Point | None = None

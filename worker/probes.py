@@ -72,27 +72,44 @@ def probe_chain(
         known = bench.features.features(bank, stages[:depth], dtype, control.check)
         asked = bench.features.features(test, stages[:depth], dtype, control.check)
         with typed_out_of_memory():
-            labelled = Labelled(averaged(known.source, device, control.check), bank_labels)
-            queries = averaged(asked.source, device, control.check)
-            told = nearest_classes(labelled, queries, known.statistics, dtype, control.check)
+            labelled = Labelled(Averaged(known.source).kept(device, control.check), bank_labels)
+            told = nearest_classes(labelled, Averaged(asked.source), known.statistics, dtype, control.check)
         probes.append(Probe(head, int((told == test_labels).sum()) / len(test_labels)))
         inputs = asked.source
     return tuple(probes)
 
 
-def averaged(features: Source, device: torch.device, check: Check = unwatched) -> TensorSource:
+class Averaged:
     """Features as float32 means over a grid of ``CELLS`` x ``CELLS``, or as they are where they are no larger.
 
     Euclidean distance compares place by place: between whole maps it finds images with the same thing in the same
     place, the more so the larger the maps. On one grid stages of every size are measured alike.
     """
-    means = []
-    for values in features.batches(QUERIES):
-        check()
-        height, width = values.shape[2:]
-        cells = (min(height, CELLS), min(width, CELLS))
-        means.append(adaptive_avg_pool2d(values.float(), cells).permute(0, 2, 3, 1))
-    return TensorSource(torch.cat(means), device)
+
+    def __init__(self, features: Source) -> None:
+        self._features = features
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def batch(self, indices: Tensor) -> Tensor:
+        return _means(self._features.batch(indices))
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        return map(_means, self._features.batches(size))
+
+    def kept(self, device: torch.device, check: Check = unwatched) -> TensorSource:
+        """All of them, made once: for what is read in large blocks."""
+        means = []
+        for values in self.batches(QUERIES):
+            check()
+            means.append(values.permute(0, 2, 3, 1))
+        return TensorSource(torch.cat(means), device)
+
+
+def _means(values: Tensor) -> Tensor:
+    height, width = values.shape[2:]
+    return adaptive_avg_pool2d(values.float(), (min(height, CELLS), min(width, CELLS)))
 
 
 @torch.no_grad()

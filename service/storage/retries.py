@@ -8,7 +8,8 @@ from service.storage.experiments import WANTS
 
 # A search ``s`` that died of failures in a search of its own (what waited for it has never opened) may open again,
 # unless the same has been searched anew since, or another search has gone on without it: with the seconds that it
-# spent, more of which would break the comparison, or in a later phase without the incumbent that it would have now.
+# spent, more of which would break the comparison, or in a later phase without the incumbent that it would have now. A
+# later phase that died as well is tried again beside it, with the points that it had.
 REVIVABLE = """(
     s.state = 'dead' AND s.opened_at IS NOT NULL
     AND EXISTS (SELECT FROM trial WHERE search_id = s.id AND state = 'failed')

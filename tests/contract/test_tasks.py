@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from contract.tasks import MOST_MARKED, EvaluationOutcome, Recipe
+from contract.tasks import MOST_MARKED, EvaluationOutcome, WorkRecipe
 
-RECIPE = Recipe(
+RECIPE = WorkRecipe(
     batch_size=50,
     optimizer="sgd",
     momentum=0.9,
@@ -21,9 +21,9 @@ RECIPE = Recipe(
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_only_a_task_with_a_schedule_needs_a_worker_that_knows_of_schedules(schedule: str) -> None:
-    sent = Recipe.model_validate(RECIPE.model_dump() | {"schedule": schedule})
+    sent = WorkRecipe.model_validate(RECIPE.model_dump() | {"schedule": schedule})
     assert ("schedule" in sent.model_dump(mode="json")) is (schedule != "constant")
-    assert Recipe.model_validate_json(sent.model_dump_json()) == sent
+    assert WorkRecipe.model_validate_json(sent.model_dump_json()) == sent
 
 
 def evaluated(right: str | None, accuracy: float = 0.4, images: int = 10) -> EvaluationOutcome:

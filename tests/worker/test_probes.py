@@ -11,7 +11,7 @@ from tests.worker.conftest import USE, StopsAt
 from worker.checkpoints import CheckpointStore
 from worker.control import Control, Stopped
 from worker.data import DataError, Dataset
-from worker.probes import averaged, nearest_classes, probe_chain
+from worker.probes import Averaged, nearest_classes, probe_chain
 from worker.stage_training import DataUse, FrozenStage, Workbench, evaluate_chain
 from worker.training.data import Labelled, TensorSource
 from worker.training.network import InputStatistics
@@ -127,9 +127,12 @@ def test_features_are_averaged_over_a_grid_and_small_maps_stay_as_they_are() -> 
     generator = torch.Generator().manual_seed(0)
     large, small = torch.rand((3, 8, 12, 5), generator=generator), torch.rand((3, 4, 2, 5), generator=generator)
 
-    means = averaged(TensorSource(large.bfloat16(), CPU), CPU)
-    torch.testing.assert_close(means.values, large.bfloat16().float().reshape(3, 4, 2, 4, 3, 5).mean((2, 4)))
-    assert torch.equal(averaged(TensorSource(small, CPU), CPU).values, small)
+    means = Averaged(TensorSource(large.bfloat16(), CPU))
+    expected = large.bfloat16().float().reshape(3, 4, 2, 4, 3, 5).mean((2, 4))
+    torch.testing.assert_close(means.kept(CPU).values, expected)
+    torch.testing.assert_close(torch.cat(list(means.batches(2))), expected.permute(0, 3, 1, 2))
+    torch.testing.assert_close(means.batch(torch.tensor([2])), expected[2:].permute(0, 3, 1, 2))
+    assert torch.equal(Averaged(TensorSource(small, CPU)).kept(CPU).values, small)
 
 
 def test_as_many_votes_go_to_the_nearer_class() -> None:

@@ -92,6 +92,7 @@ def test_a_client_reads_what_a_newer_server_adds(understand: Understand) -> None
     spec = understand(architectures=CUT)
     report = experiments.Report.model_validate(tell(spec, facts(plan_experiment(spec), [0.6, 0.5, 0.55])))
     answer = report.model_dump(mode="json")
+    assert answer["recipe"]["schedule"] == "constant", "defaults included"
     answer["recipe"]["warmup"] = answer["search"]["patience"] = 3
 
     assert experiments.Report.model_validate(answer) == report
