@@ -10,7 +10,7 @@ from contract.base import Lenient
 from contract.comparisons import Gap, Lead
 from contract.conditions import ReportRecipe, ReportSearch
 from contract.submission import BudgetRule, Learning, Point, Start
-from contract.tasks import FailureReason, TaskKind
+from contract.tasks import FailureReason, FeaturePlace, TaskKind
 
 ExperimentState = Literal["running", "paused", "cancelled", "finished", "failed"]
 SearchState = Literal["waiting", "open", "decided", "dead", "infeasible", "cancelled"]
@@ -184,7 +184,7 @@ class StageLine(Lenient):
     confirmed_accuracy: float | None = Field(None, description="validation, mean with the seeds that confirmed it")
     shared_with: str | None = Field(None, description="the experiment that it was under way in already, by name")
     stagnating_beyond_noise: bool = Field(False, description="below it by more than the noise of the number of images")
-    features: dict[str, int] = Field(
+    features: dict[FeaturePlace, int] = Field(
         {},
         description="trainings on all seeds by where the frozen features they read were kept: memory, disk, or "
         "recomputed for every batch",

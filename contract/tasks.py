@@ -26,6 +26,7 @@ from contract.submission import Head, Objective, Point, Schedule
 TaskKind = Literal["trial", "fit", "range-test", "embed", "evaluate"]
 Command = Literal["continue", "prune", "pause", "cancel", "drain"]
 WorkerReason = Literal["out-of-memory", "memory-limit", "user-error", "preempted", "cancelled", "crashed", "time-limit"]
+FeaturePlace = Literal["memory", "disk", "recomputed"]
 FailureReason = Literal[WorkerReason, "lost", "outage"]
 """The last two are the server's to find: nobody sends them."""
 Note = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
@@ -242,6 +243,9 @@ class TrainingOutcome(Strict):
     total_seconds: Seconds = Field(description="wall time of the attempt, everything included")
     memory: Memory
     curve: Annotated[list[Measurement], Field(max_length=100_000)] = []
+    features: FeaturePlace | None = Field(
+        None, description="where the frozen features that it read were kept; recomputed: made again for every batch"
+    )
     provenance: Notes = {}
 
 

@@ -56,14 +56,14 @@ def training_outcome(trained: StageResult, total_seconds: float) -> TrainingOutc
             resident_bytes=result.memory.resident_bytes,
             activation_bytes=result.memory.activation_bytes,
         ),
+        features=trained.features,
         curve=[measurement(point.step, point.epoch, point.validation_accuracy, point.loss) for point in result.curve],
         provenance=_provenance(result.device, result.precision)
         | {
             # Results on the CPU depend on it: sums are split among threads.
             "threads": str(torch.get_num_threads()),
             "training accuracy over": f"{result.training_accuracy_images} images",
-        }
-        | ({} if trained.features is None else {"features": trained.features}),
+        },
     )
 
 

@@ -58,8 +58,8 @@ def work(worker: httpx.Client, name: str) -> None:
             }
             give(worker, task, file, result)
         else:
-            provenance = {"features": "disk"} if stages > 1 else {}
-            give(worker, task, data, trained(sha256, 0.5 + done / 100)["result"] | {"provenance": provenance})
+            kept = {"features": "disk"} if stages > 1 else {}
+            give(worker, task, data, trained(sha256, 0.5 + done / 100)["result"] | kept)
         done += 1
 
 

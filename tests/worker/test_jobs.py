@@ -65,7 +65,7 @@ def test_a_training_brings_back_figures_and_a_checkpoint(executor: TorchExecutor
     assert 0.5 < outcome.memory.peak_bytes / outcome.memory.analytic_bytes < 2.5
     assert outcome.provenance["precision"] == "float32"
     assert outcome.provenance["threads"] == "1"
-    assert "features" not in outcome.provenance, "a first stage reads none"
+    assert outcome.features is None, "a first stage reads none"
     assert outcome.provenance["training accuracy over"] == "600 images"
     assert outcome.checkpoint is None, "its name is the agent's to give, once it is uploaded"
     assert finished.checkpoint is not None
@@ -99,7 +99,7 @@ def test_stage_after_stage_to_the_test_set(executor: TorchExecutor, lease: Lease
     second = shelf.put(finished.checkpoint)
 
     assert trained(finished).feature_seconds > 0
-    assert trained(finished).provenance["features"] == "memory"
+    assert trained(finished).features == "memory"
     assert shelf.taken == [first]
 
     measured = [
