@@ -70,6 +70,7 @@ def told(admin: httpx.Client, worker: httpx.Client, registered: str) -> dict[str
         "/v1/experiments",
         json=submission(
             name="told in full",
+            reuse=False,
             phases=[{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 3, "start": "incumbents"}],
             seeds=[0, 7],
             limits={"memory": "40MiB"},
@@ -137,6 +138,47 @@ def test_t_sne_pictures_are_drawn_when_they_are_opened(enter: Enter, told: dict[
         for place in ("report", "stages", "embeddings"):
             frame = page.locator(f"#{place} .table")
             assert frame.evaluate("frame => frame.scrollWidth - frame.clientWidth") == 0, place
+
+
+def test_open_pictures_stay_while_others_are_made_and_are_told_apart(
+    enter: Enter, admin: httpx.Client, worker: httpx.Client, registered: str, told: dict[str, Any]
+) -> None:
+    path = f"/v1/experiments/{told['id']}/embeddings"
+    wanted = {"architecture": "CNN 2", "learning": "partial", "points": POINTS}
+    fetched: list[str] = []
+    page = enter()
+    page.on("request", lambda request: fetched.append(request.url) if f"{path}/" in request.url else None)
+    # The page looks on as long as one is under way.
+    assert admin.post(path, json=wanted | {"perplexity": 20, "phase": 0}).status_code == 202
+    page.goto(f"/experiments/{told['id']}")
+    section = page.locator("#embeddings")
+    section.get_by_text("Pictures", exact=True).click()
+    expect(section.locator("canvas")).to_have_count(2)
+    assert admin.post(path, json=wanted | {"perplexity": 10}).status_code == 202
+    work(worker, registered)
+
+    headings = section.locator(".embedding")
+    expect(headings).to_have_count(3)
+    expect(section.locator("canvas")).to_have_count(2)
+    assert len(fetched) == 1
+    rows = [" ".join(text.split()) for text in section.locator("tbody th").all_inner_texts()]
+    shown = [" ".join(text.split("Pictures")[0].split()) for text in headings.all_inner_texts()]
+    assert len(set(shown)) == 3
+    assert [text.split(f" · {POINTS} points")[0] for text in shown] == rows
+
+
+def test_pictures_that_could_not_be_fetched_are_when_they_are_opened_again(enter: Enter, told: dict[str, Any]) -> None:
+    page = enter()
+    page.route("**/embeddings/*", lambda route: route.fulfill(body="cut off"), times=1)
+    page.goto(f"/experiments/{told['id']}")
+    section = page.locator("#embeddings")
+    pictures = section.get_by_text("Pictures", exact=True)
+    pictures.click()
+    expect(section.locator("details div").first).to_contain_text("JSON")
+    pictures.click()
+    expect(section.locator("canvas")).to_have_count(0)
+    pictures.click()
+    expect(section.locator("canvas")).to_have_count(2)
 
 
 def test_published_figures_stand_below_ours_and_nothing_is_read_as_html(enter: Enter, told: dict[str, Any]) -> None:

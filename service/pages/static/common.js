@@ -103,6 +103,27 @@ export function show(id, data, draw) {
   document.getElementById(id).replaceChildren(...[draw(data)].flat().filter(Boolean));
 }
 
+// Details that are fetched when somebody opens them; one `key` is one element, which stays as it is when all around it is
+// drawn anew. What could not be fetched is tried again the next time it is opened.
+const unfolded = new Map();
+export function unfold(key, title, place, fetched) {
+  if (unfolded.has(key)) return unfolded.get(key);
+  const details = make("details", {}, make("summary", {}, title), place);
+  let asked = false;
+  details.addEventListener("toggle", async () => {
+    if (!details.open || asked) return;
+    asked = true;
+    try {
+      place.replaceChildren(...[await fetched()].flat());
+    } catch (error) {
+      asked = false;
+      place.replaceChildren(error.message);
+    }
+  });
+  unfolded.set(key, details);
+  return details;
+}
+
 // Look every `period` ms while the page is visible and `look` does not return false.
 export function follow(look, period = 2000) {
   let timer = null;

@@ -1,4 +1,4 @@
-import { ask, axis, badge, bar, cell, follow, layers, make, moment, notice, number, percent, progress, seconds, show, small, table, workers } from "./common.js";
+import { ask, axis, badge, bar, cell, follow, layers, make, moment, notice, number, percent, progress, seconds, show, small, table, unfold, workers } from "./common.js";
 import { embeddings } from "./embeddings.js";
 import { budgets, plural, report, stages } from "./report.js";
 
@@ -35,19 +35,10 @@ function actions({ state, retryable }) {
 // Failed attempts, newest first; a log is fetched when somebody opens it.
 function failures(found) {
   if (!found.items.length) return null;
-  const log = (item) => {
-    const text = make("pre", { class: "log" }, "…");
-    const details = make("details", {}, make("summary", {}, "Log"), text);
-    details.addEventListener("toggle", async () => {
-      try {
-        const all = await ask(`${address}/failures?log=true`);
-        text.textContent = all.items.find((other) => other.task === item.task && other.attempt === item.attempt)?.log || "(no log)";
-      } catch (error) {
-        text.textContent = error.message;
-      }
-    }, { once: true });
-    return details;
-  };
+  const log = (item) => unfold(`${item.task}/${item.attempt}`, "Log", make("pre", { class: "log" }, "…"), async () => {
+    const all = await ask(`${address}/failures?log=true`);
+    return all.items.find((other) => other.task === item.task && other.attempt === item.attempt)?.log || "(no log)";
+  });
   const rows = found.items.map((item) => make("tr", {},
     make("th", { scope: "row" }, item.label, small(`attempt ${item.attempt} on ${item.worker}, ${moment(item.ended_at)}`)),
     cell(item.reason),
