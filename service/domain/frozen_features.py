@@ -9,6 +9,7 @@ from math import prod
 from service.domain.experiment import ExperimentSpec
 from service.domain.places import listed, shared_stages
 from service.domain.plan import Plan
+from service.domain.quantities import mebibytes
 from service.domain.report import Report
 from service.domain.states import FeaturePlace
 
@@ -73,9 +74,9 @@ def without_room(spec: ExperimentSpec, report: Report) -> Iterator[str]:
 
 
 def _told(limit: int, kept: Mapping[str, int], how: str) -> Iterator[str]:
-    beyond = [f"{size / 2**20:,.1f} MiB for {name}" for name, size in kept.items() if size > limit]
+    beyond = [f"{mebibytes(size)} for {name}" for name, size in kept.items() if size > limit]
     if beyond:
         yield (
-            f"limits.memory, {limit / 2**20:,.1f} MiB, bounds what a training takes. Frozen features {how} "
+            f"limits.memory, {mebibytes(limit)}, bounds what a training takes. Frozen features {how} "
             f"{', '.join(beyond)}; `training.features: recomputed` does without them, for more time."
         )

@@ -9,6 +9,7 @@ from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
 from service.domain.leasing import FailureReason
 from service.domain.places import listed, place, shared_stages
+from service.domain.quantities import mebibytes
 from service.domain.report import Report, StageLine, VariantLine
 from service.domain.search import CANDIDATES
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
@@ -133,8 +134,7 @@ def _infeasible(search: SearchFacts, spec: ExperimentSpec) -> Iterator[str]:
         told = next((failure for failure in failures if failure.startswith(FailureReason.MEMORY_LIMIT)), None)
         why = f" ({' '.join(told.split())[:FAILURE_LENGTH]})" if told else ""
         yield (
-            f"{search.name} is infeasible: no hyperparameters make it fit into limits.memory, "
-            f"{limit / 2**20:,.1f} MiB{why}."
+            f"{search.name} is infeasible: no hyperparameters make it fit into limits.memory, {mebibytes(limit)}{why}."
         )
 
 

@@ -90,10 +90,8 @@ def test_a_report_is_on_the_page_in_full(enter: Enter, admin: httpx.Client, told
     page = enter(viewport={"width": 1300, "height": 900})
     page.goto(f"/experiments/{told['id']}")
 
-    expect(page.locator("#budgets p")).to_have_text([
-        "Phase 1: 1 epoch and 2 trials a stage",
-        "Phase 2: 2 epochs and 3 trials a stage, from the incumbents of the phase before",
-    ])  # fmt: skip
+    assert len(report["budgets"]) == 2
+    expect(page.locator("#budgets p")).to_have_text(report["budgets"])
     gaps = page.locator("#report .gaps li")
     expect(gaps).to_have_count(len(report["gaps"]))
     assert report["comparisons"] > 1

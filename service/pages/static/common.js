@@ -41,6 +41,11 @@ export function progress(done, most, extra = "") {
   return make("td", { class: "progress" }, make("span", {}, `${done} / ${most}${extra}`), bar(done, most, `${done} of ${most}`));
 }
 
+export const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+// States of what will change by itself.
+export const underWay = new Set(["waiting", "running"]);
+
 export const percent = (fraction) => (fraction === null || fraction === undefined ? "–" : `${(100 * fraction).toFixed(2)} %`);
 
 export function scientific(value) {
@@ -62,9 +67,6 @@ export function axis(point, name) {
   const layers = more.sort(([one], [other]) => one - other).map(([, value]) => scientific(value));
   return layers.length ? `${layers.join(", ")}, head ${base}` : base;
 }
-
-// Half of an interval, one end of which may be cut off.
-export const half = (value) => Math.max(value.high - value.mean, value.mean - value.low);
 
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
