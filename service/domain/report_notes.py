@@ -89,8 +89,9 @@ def _second_rounds(report: Report) -> Iterator[str]:
     for gap in report.gaps:
         more, fewer = gap.partial_effort.second_round_trials, gap.total_effort.second_round_trials
         if more > fewer and gap.budget is not BudgetRule.SECONDS:
+            partial = place(gap.partial, gap.phase, len(report.phases))
             yield (
-                f"{place(gap.partial, gap.phase, len(report.phases))} had {more} more trials than its budget in second rounds, {gap.total} "
+                f"{partial} had {more} more trials than its budget in second rounds, {gap.total} "
                 f"{fewer or 'none'}: {RULES[gap.budget]} nothing makes up for that."
             )
 
