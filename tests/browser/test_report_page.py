@@ -114,6 +114,22 @@ def test_a_report_is_on_the_page_in_full(enter: Enter, admin: httpx.Client, told
     expect(page.locator("#report .notes")).to_contain_text("3 of 3 trainings from disk")
 
 
+def test_features_that_were_to_be_recomputed_are_no_remark(enter: Enter, told: dict[str, Any]) -> None:
+    def altered(route: Route) -> None:
+        answer = route.fetch()
+        report = answer.json()
+        report["recipe"]["cached_features"] = False
+        for stage in (stage for line in report["variants"] for stage in line["stages"]):
+            stage["features"] = {"recomputed": 3}
+        route.fulfill(response=answer, json=report)
+
+    page = enter()
+    page.route("**/report", altered)
+    page.goto(f"/experiments/{told['id']}")
+    expect(page.locator("#stages tbody tr").first).to_be_visible()
+    assert "recomputed" not in page.locator("#stages").inner_text()
+
+
 @pytest.mark.parametrize("width", [400, 1300])
 def test_t_sne_pictures_are_drawn_when_they_are_opened(enter: Enter, told: dict[str, Any], width: int) -> None:
     page = enter(viewport={"width": width, "height": 900})

@@ -88,11 +88,13 @@ export function stages(data) {
   const told = data.variants.filter((line) => line.stages.some((stage) => stage.validation_accuracy !== null));
   if (!told.length) return null;
   const phases = severalPhases(data);
+  // Features that were to be recomputed are part of the recipe, and no remark.
+  const elsewhere = (stage) => data.recipe.cached_features && Object.keys(stage.features).some((place) => place !== "memory");
   const remarks = (stage) => [
     stage.stagnating ? `below its prefix, ${stage.stagnating_beyond_noise ? "beyond" : "within"} the noise` : "",
     stage.second_round ? "second round" : "",
     stage.confirmed_accuracy === null ? "" : `${percent(stage.confirmed_accuracy)} confirmed`,
-    Object.keys(stage.features).some((place) => place !== "memory") ? `features: ${places(stage.features)}` : "",
+    elsewhere(stage) ? `features: ${places(stage.features)}` : "",
   ].filter(Boolean).join(" · ") || "–";
   const rows = told.map((line) => make("tr", {},
     variant(line, phases),
