@@ -317,6 +317,7 @@ class Report(Lenient):
     search: ReportSearch | None = Field(None, description="of all stages")
     time_limit: float | None = Field(None, description="seconds a training may take")
     conditions: list[str] = Field([], description="recipe, limits and search in words, a line each")
+    budgets: list[str] = Field([], description="epochs, trials and start of the phases in words, a line each")
 
 
 class WorkerView(Lenient):

@@ -49,7 +49,7 @@ def conditions(report: Report) -> list[str]:
 
 def remarks(report: Report) -> list[str]:
     """Budgets, what the differences rest on, trends, sharing, where it ran and notes as lines."""
-    lines = [*_budgets(report), *_methods(report), *(plain(trend.sentence) for trend in report.trends)]
+    lines = [*map(plain, report.budgets), *_methods(report), *(plain(trend.sentence) for trend in report.trends)]
     searches = plural(report.searches, "stage search")
     shared = f"{searches} instead of {report.stage_trainings_without_sharing} without sharing"
     if report.reused_searches:
@@ -65,17 +65,6 @@ def remarks(report: Report) -> list[str]:
     lines += layers_legend(stage.hyperparameters for line in report.variants for stage in line.stages)
     lines.append(LEGEND)
     lines.extend(f"note: {plain(text)}" for text in report.notes)
-    return lines
-
-
-def _budgets(report: Report) -> list[str]:
-    lines = []
-    for number, phase in enumerate(report.phases, start=1):
-        name = f"phase {number}" if len(report.phases) > 1 else "budget"
-        start = ""
-        if number > 1:
-            start = ", from the incumbents before" if phase.start == "incumbents" else ", from the initial points again"
-        lines.append(f"{name}: {plural(phase.epochs, 'epoch')} and {plural(phase.trials, 'trial')} a stage{start}")
     return lines
 
 

@@ -1,8 +1,9 @@
-"""Under which conditions a report's figures were made, in words: the recipe and limits of trainings, and the search."""
+"""Under which conditions a report's figures were made, in words: recipe and limits of trainings, search and budgets."""
 
 from collections.abc import Iterator
 
 from service.domain.experiment import ExperimentSpec, Limits, Recipe, SearchSettings
+from service.domain.quantities import mebibytes
 from service.domain.space import Interval
 from service.domain.states import Learning, Objective, Pruner, Sampler, Schedule, Scheme
 
@@ -12,12 +13,14 @@ SCHEMES = {
     Scheme.PER_LAYER: "a pair for every layer",
     Scheme.GEOMETRIC: "a pair for every stage and factors from layer to layer",
 }
+START = {True: ", from the incumbents of the phase before", False: ", from the initial points again"}
+"""Of a later phase, by whether it is from incumbents."""
 
 
 def conditions(spec: ExperimentSpec) -> tuple[str, ...]:
     """A line on training and one on the search, complete: what was left to the defaults is in them as well.
 
-    Budgets, seeds and the split have their places elsewhere in a report.
+    Seeds and the split have their places elsewhere in a report, and budgets lines of their own.
     """
     partial = any(variant.learning is Learning.PARTIAL for variant in spec.variants)
     every = len(spec.seeds) > 1 and spec.search.every_seed
@@ -25,6 +28,15 @@ def conditions(spec: ExperimentSpec) -> tuple[str, ...]:
     return (
         f"training: {', '.join([*_recipe(spec.recipe, partial=partial), _limits(spec.limits)])}",
         f"search: {', '.join(_search(spec.search))}{seeds}",
+    )
+
+
+def budgets(spec: ExperimentSpec) -> tuple[str, ...]:
+    """A line on each phase: what a stage gets, and where a later one starts."""
+    return tuple(
+        f"{f'phase {number}' if len(spec.phases) > 1 else 'budget'}: {_count(phase.epochs, 'epoch')} and "
+        f"{_count(phase.trials, 'trial')} a stage{START[phase.from_incumbents] if number > 1 else ''}"
+        for number, phase in enumerate(spec.phases, start=1)
     )
 
 
@@ -49,7 +61,7 @@ def _recipe(recipe: Recipe, *, partial: bool) -> Iterator[str]:
 
 def _limits(limits: Limits) -> str:
     bounds = [
-        f"{limits.memory / 2**20:,.1f} MiB" if limits.memory is not None else "",
+        mebibytes(limits.memory) if limits.memory is not None else "",
         f"{limits.time:,.0f} s" if limits.time is not None else "",
     ]
     told = " and ".join(filter(None, bounds))

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from math import prod
 
 from service.domain.experiment import ExperimentSpec
+from service.domain.places import listed, shared_stages
 from service.domain.plan import Plan
+from service.domain.quantities import mebibytes
 from service.domain.report import Report
 from service.domain.states import FeaturePlace
 
@@ -46,21 +48,23 @@ def measured(report: Report) -> Iterator[str]:
 
 
 def without_room(spec: ExperimentSpec, report: Report) -> Iterator[str]:
-    """A sentence on the stages some of whose trainings had their features elsewhere than in memory, unasked."""
+    """A sentence on the stages some of whose trainings had their features elsewhere than in memory, unasked.
+
+    One that variants share is one search, and told once.
+    """
     if not spec.recipe.cached_features:
         return
     slowed = []
-    for line in report.variants:
-        phase = f", phase {line.phase + 1}" if len(report.phases) > 1 else ""
-        for number, stage in enumerate(line.stages, start=1):
-            trainings = sum(stage.features.values())
-            how = " and ".join(
-                f"{stage.features[place]} of {trainings} trainings {done}"
-                for place, done in ELSEWHERE.items()
-                if stage.features.get(place)
-            )
-            if how:
-                slowed.append(f"{line.label}{phase}, stage {number}: {how}")
+    for shared in shared_stages(report):
+        features = shared.stage.features
+        trainings = sum(features.values())
+        how = " and ".join(
+            f"{features[where]} of {trainings} trainings {done}"
+            for where, done in ELSEWHERE.items()
+            if features.get(where)
+        )
+        if how:
+            slowed.append(f"{listed(shared.users)}, stage {shared.number}: {how}")
     if slowed:
         yield (
             "Workers' memory had no room for the frozen features that these stages read, which takes longer: "
@@ -70,9 +74,9 @@ def without_room(spec: ExperimentSpec, report: Report) -> Iterator[str]:
 
 
 def _told(limit: int, kept: Mapping[str, int], how: str) -> Iterator[str]:
-    beyond = [f"{size / 2**20:,.1f} MiB for {name}" for name, size in kept.items() if size > limit]
+    beyond = [f"{mebibytes(size)} for {name}" for name, size in kept.items() if size > limit]
     if beyond:
         yield (
-            f"limits.memory, {limit / 2**20:,.1f} MiB, bounds what a training takes. Frozen features {how} "
+            f"limits.memory, {mebibytes(limit)}, bounds what a training takes. Frozen features {how} "
             f"{', '.join(beyond)}; `training.features: recomputed` does without them, for more time."
         )

@@ -21,6 +21,11 @@ def parse_duration(text: str) -> float:
     return _scaled(text, _SECONDS, "a duration such as 90s, 15m or 2h")
 
 
+def mebibytes(size: int) -> str:
+    """`1,562.5 MiB` of bytes."""
+    return f"{size / 2**20:,.1f} MiB"
+
+
 def _scaled(text: str, units: dict[str, int], wanted: str) -> float:
     found = _QUANTITY.fullmatch(text.strip())
     if found is None or found[2] not in units:

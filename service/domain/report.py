@@ -231,3 +231,4 @@ class Report:
     search: SearchSettings
     time_limit: float | None
     conditions: tuple[str, ...]
+    budgets: tuple[str, ...]

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from uuid import UUID
 
 from service.domain import frozen_features
 from service.domain.comparisons import RULES, WITHIN_NOISE
 from service.domain.experiment import ExperimentSpec
 from service.domain.findings import SearchFacts
 from service.domain.leasing import FailureReason
+from service.domain.places import listed, place, shared_stages
+from service.domain.quantities import mebibytes
 from service.domain.report import Report, StageLine, VariantLine
 from service.domain.search import CANDIDATES
 from service.domain.states import BudgetRule, ExperimentState, Learning, SearchState
@@ -39,7 +40,7 @@ def notes(spec: ExperimentSpec, report: Report, searches: Collection[SearchFacts
         yield from _dead(search)
         if search.second_round:
             yield f"{search.name} fell short of its prefix or diverged, and got a second round in a wider space."
-    yield from _stagnating(report, spec)
+    yield from _stagnating(report)
     for line in report.variants:
         yield from _seconds(line, spec)
         yield from _diverged(line, spec)
@@ -88,9 +89,9 @@ def _second_rounds(report: Report) -> Iterator[str]:
     for gap in report.gaps:
         more, fewer = gap.partial_effort.second_round_trials, gap.total_effort.second_round_trials
         if more > fewer and gap.budget is not BudgetRule.SECONDS:
-            phase = f", phase {gap.phase + 1}" if len(report.phases) > 1 else ""
+            partial = place(gap.partial, gap.phase, len(report.phases))
             yield (
-                f"{gap.partial}{phase} had {more} more trials than its budget in second rounds, {gap.total} "
+                f"{partial} had {more} more trials than its budget in second rounds, {gap.total} "
                 f"{fewer or 'none'}: {RULES[gap.budget]} nothing makes up for that."
             )
 
@@ -134,8 +135,7 @@ def _infeasible(search: SearchFacts, spec: ExperimentSpec) -> Iterator[str]:
         told = next((failure for failure in failures if failure.startswith(FailureReason.MEMORY_LIMIT)), None)
         why = f" ({' '.join(told.split())[:FAILURE_LENGTH]})" if told else ""
         yield (
-            f"{search.name} is infeasible: no hyperparameters make it fit into limits.memory, "
-            f"{limit / 2**20:,.1f} MiB{why}."
+            f"{search.name} is infeasible: no hyperparameters make it fit into limits.memory, {mebibytes(limit)}{why}."
         )
 
 
@@ -155,25 +155,20 @@ def _dead(search: SearchFacts) -> Iterator[str]:
             )
 
 
-def _stagnating(report: Report, spec: ExperimentSpec) -> Iterator[str]:
+def _stagnating(report: Report) -> Iterator[str]:
     """A stage on frozen features can nearly always hold its prefix's accuracy; if not, it was searched too little.
 
     One that variants share is one search, and told once.
     """
-    places: dict[UUID, list[str]] = {}
-    told: dict[UUID, str] = {}
-    for line in report.variants:
-        for number, (before, stage) in enumerate(zip(line.stages, line.stages[1:], strict=False), start=2):
-            if stage.stagnating:
-                beyond = stage.stagnating_beyond_noise
-                verdict = "beyond the noise. More trials may help." if beyond else "within the noise."
-                places.setdefault(stage.search, []).append(_place(line, spec))
-                told[stage.search] = (
-                    f"stage {number} reaches {_reached(stage)}, less than the {_reached(before)} of the stage it "
-                    f"stands on, {verdict}"
-                )
-    for search, users in places.items():
-        yield f"{_listed(users)}: {told[search]}"
+    for shared in shared_stages(report):
+        stage, before = shared.stage, shared.before
+        if before is not None and stage.stagnating:
+            beyond = stage.stagnating_beyond_noise
+            verdict = "beyond the noise. More trials may help." if beyond else "within the noise."
+            yield (
+                f"{listed(shared.users)}: stage {shared.number} reaches {_reached(stage)}, less than the "
+                f"{_reached(before)} of the stage it stands on, {verdict}"
+            )
 
 
 def _reached(stage: StageLine) -> str:
@@ -225,10 +220,5 @@ def _seeds(seeds: Sequence[int]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} and {last}" if others else last
-
-
 def _place(line: VariantLine, spec: ExperimentSpec) -> str:
-    return line.label if len(spec.phases) == 1 else f"{line.label}, phase {line.phase + 1}"
+    return place(line.label, line.phase, len(spec.phases))

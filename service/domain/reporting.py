@@ -6,7 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from service.domain.comparisons import compare
-from service.domain.conditions import conditions
+from service.domain.conditions import budgets, conditions
 from service.domain.experiment import ExperimentSpec, Variant
 from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
 from service.domain.plan import PlannedVariant
@@ -74,6 +74,7 @@ def assemble_report(
         search=spec.search,
         time_limit=spec.limits.time,
         conditions=conditions(spec),
+        budgets=budgets(spec),
     )
     return replace(report, notes=tuple(notes(spec, report, searches.values())))
 

@@ -29,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One variant minus another in percentage points; ``values`` are by seed.
+    """One variant minus another in percentage points, none beyond 100 either way; ``values`` are by seed.
 
     ``method`` says what the bounds rest on. Where it is known which images were classified rightly they are those of
     95 %: ``crossed`` over seeds and images, both paired, or ``crossed-images`` over the images alone, with one seed.
@@ -101,7 +101,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float], images: 
         paired = stdev(values) / sqrt(len(values))
         if _student_quantile(len(values)) * paired >= half:
             error, half, method = paired, _student_quantile(len(values)) * paired, "paired"
-    return Difference(points, points - half, points + half, error, p_value, len(seeds), method, values)
+    return Difference(points, *_bounds(points, half), error, p_value, len(seeds), method, values)
 
 
 def crossed_difference(first: Mapping[int, int], second: Mapping[int, int], images: int) -> Difference | None:
@@ -149,10 +149,11 @@ def crossed_difference(first: Mapping[int, int], second: Mapping[int, int], imag
 
     values = tuple(100 * value / images for value in sums)
     points = fmean(values)
+    low, high = _bounds(points, half(SIGNIFICANCE))
     return Difference(
         points=points,
-        low=points - half(SIGNIFICANCE),
-        high=points + half(SIGNIFICANCE),
+        low=low,
+        high=high,
         standard_error=max(hypot(seeds_error, own_error), images_error),
         p_value=_level(half, abs(points)),
         seeds=n,
@@ -209,6 +210,11 @@ def sign_test(ups: int, downs: int) -> float | None:
 
 def _student_quantile(values: int) -> float:
     return float(stats.t.ppf((1 + CONFIDENCE) / 2, values - 1))
+
+
+def _bounds(points: float, half: float) -> tuple[float, float]:
+    """Of a difference of accuracies: cut off at 100 points either way, where one of the two is 0 and the other 1."""
+    return max(points - half, -100.0), min(points + half, 100.0)
 
 
 def _product(one: tuple[int, int], other: tuple[int, int]) -> int:

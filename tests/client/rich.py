@@ -109,6 +109,10 @@ CONDITIONS = [
     "training: batches of 50, cosine schedule, He's initialisation, mlp heads, at most 2,048.0 MiB a training",
     "search: sampler auto, learning rate 0.0001 to 0.2, a pair for every stage, no pruner, on the first of 2 seeds",
 ]
+BUDGETS = [
+    "phase 1: 1 epoch and 11 trials a stage",
+    "phase 2: 2 epochs and 6 trials a stage, from the incumbents of the phase before",
+]
 """As the server words them, in part."""
 
 
@@ -146,7 +150,8 @@ def rich_report(phases: int = 2, **changes: Any) -> Report:
                   regularization_p_value=0.04, sentence="from stage to stage the learning rate rises in 7 of 9 steps"),
         ],
         "search_seconds": 12_345.0, "fit_seconds": 2_345.0, "saved_seconds": 600.0, "reused_fits": 2,
-        "conditions": CONDITIONS, "decided_searches": 18, "enqueued_incumbents": 3, "memory_limit": 2**31,
+        "conditions": CONDITIONS, "budgets": BUDGETS[:phases], "decided_searches": 18, "enqueued_incumbents": 3,
+        "memory_limit": 2**31,
         "notes": ["CNN 3 partial, stage 2 stagnates: 0.571 after 0.583"],
     }  # fmt: skip
     return report(**(facts | changes))

@@ -41,6 +41,11 @@ export function progress(done, most, extra = "") {
   return make("td", { class: "progress" }, make("span", {}, `${done} / ${most}${extra}`), bar(done, most, `${done} of ${most}`));
 }
 
+export const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
+
+// States of what will change by itself.
+export const underWay = new Set(["waiting", "running"]);
+
 export const percent = (fraction) => (fraction === null || fraction === undefined ? "–" : `${(100 * fraction).toFixed(2)} %`);
 
 export function scientific(value) {
@@ -62,9 +67,6 @@ export function axis(point, name) {
   const layers = more.sort(([one], [other]) => one - other).map(([, value]) => scientific(value));
   return layers.length ? `${layers.join(", ")}, head ${base}` : base;
 }
-
-// Half of an interval, one end of which may be cut off.
-export const half = (value) => Math.max(value.high - value.mean, value.mean - value.low);
 
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
@@ -101,6 +103,27 @@ export function show(id, data, draw) {
   if (shown.get(id) === text) return;
   shown.set(id, text);
   document.getElementById(id).replaceChildren(...[draw(data)].flat().filter(Boolean));
+}
+
+// Details that are fetched when somebody opens them; one `key` is one element, which stays as it is when all around it is
+// drawn anew. What could not be fetched is tried again the next time it is opened.
+const unfolded = new Map();
+export function unfold(key, title, place, fetched) {
+  if (unfolded.has(key)) return unfolded.get(key);
+  const details = make("details", {}, make("summary", {}, title), place);
+  let asked = false;
+  details.addEventListener("toggle", async () => {
+    if (!details.open || asked) return;
+    asked = true;
+    try {
+      place.replaceChildren(...[await fetched()].flat());
+    } catch (error) {
+      asked = false;
+      place.replaceChildren(error.message);
+    }
+  });
+  unfolded.set(key, details);
+  return details;
 }
 
 // Look every `period` ms while the page is visible and `look` does not return false.

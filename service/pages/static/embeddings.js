@@ -1,5 +1,5 @@
 // The t-SNE pictures that an experiment has: how far they are, and drawn when somebody opens one.
-import { ask, badge, cell, make, moment, number, seconds, small, table } from "./common.js";
+import { ask, badge, cell, make, moment, number, seconds, small, table, unfold } from "./common.js";
 
 const SIDE = 300;
 const finished = (item) => item.state === "finished";
@@ -43,21 +43,11 @@ export function embeddings({ address, items, trained }) {
   if (!items.length) {
     return trained ? [make("h2", {}, "t-SNE"), make("p", { class: "quiet" }, "What each stage sees is a picture that a worker makes when asked: ", command, ".")] : null;
   }
-  const open = (item) => {
-    const place = make("div", {}, "…");
-    const details = make("details", {}, make("summary", {}, "Pictures"), place);
-    details.addEventListener("toggle", async () => {
-      try {
-        place.replaceChildren(...drawn(await ask(`${address}/embeddings/${item.id}`)));
-      } catch (error) {
-        place.replaceChildren(error.message);
-      }
-    }, { once: true });
-    return details;
-  };
+  const open = (item) => unfold(item.id, "Pictures", make("div", {}, "…"), async () => drawn(await ask(`${address}/embeddings/${item.id}`)));
   const phases = new Set(items.map((item) => item.phase)).size > 1;
+  const facts = (item, ...more) => small([phases ? `phase ${item.phase + 1}` : "", `seed ${item.seed}`, ...more].filter(Boolean).join(" · "));
   const rows = items.map((item) => make("tr", {},
-    make("th", { scope: "row" }, item.variants.join(", "), small([phases ? `phase ${item.phase + 1}` : "", `seed ${item.seed}`].filter(Boolean).join(" · "))),
+    make("th", { scope: "row" }, item.variants.join(", "), facts(item)),
     cell(badge(item.state), item.failure ? small(item.failure.split("\n")[0]) : null),
     number(String(item.stages.length)),
     number(String(item.points)),
@@ -70,7 +60,8 @@ export function embeddings({ address, items, trained }) {
   return [
     make("h2", {}, "t-SNE"),
     table(["Network", "State", ">Stages", ">Points", ">Perplexity", ">Time", "Asked for", "Download"], rows),
-    ...shown.map((item) => make("div", { class: "embedding" }, make("b", {}, `${item.variants[0]}, seed ${item.seed}`), open(item))),
+    ...shown.map((item) => make("div", { class: "embedding" }, make("b", {}, item.variants.join(", ")), " ",
+      facts(item, `${item.points} points`, `perplexity ${item.perplexity}`), open(item))),
     make("p", { class: "quiet hint" }, "As files, and of every variant: ", command, "."),
   ];
 }

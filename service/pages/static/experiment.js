@@ -1,10 +1,9 @@
-import { ask, axis, badge, bar, cell, follow, layers, make, moment, notice, number, percent, progress, seconds, show, small, table, workers } from "./common.js";
+import { ask, axis, badge, bar, cell, follow, layers, make, moment, notice, number, percent, plural, progress, seconds, show, small, table, underWay, unfold, workers } from "./common.js";
 import { embeddings } from "./embeddings.js";
-import { budgets, plural, report, stages } from "./report.js";
+import { report, stages } from "./report.js";
 
 const page = document.getElementById("experiment");
 const address = `/v1/experiments/${page.dataset.id}`;
-const underWay = new Set(["waiting", "running"]);
 const ended = new Set(["finished", "failed", "cancelled"]);
 
 function actions({ state, retryable }) {
@@ -32,22 +31,15 @@ function actions({ state, retryable }) {
   ];
 }
 
+const sentences = (lines) => lines.map((text) => make("p", { class: "quiet" }, text));
+
 // Failed attempts, newest first; a log is fetched when somebody opens it.
 function failures(found) {
   if (!found.items.length) return null;
-  const log = (item) => {
-    const text = make("pre", { class: "log" }, "…");
-    const details = make("details", {}, make("summary", {}, "Log"), text);
-    details.addEventListener("toggle", async () => {
-      try {
-        const all = await ask(`${address}/failures?log=true`);
-        text.textContent = all.items.find((other) => other.task === item.task && other.attempt === item.attempt)?.log || "(no log)";
-      } catch (error) {
-        text.textContent = error.message;
-      }
-    }, { once: true });
-    return details;
-  };
+  const log = (item) => unfold(`${item.task}/${item.attempt}`, "Log", make("pre", { class: "log" }, "…"), async () => {
+    const all = await ask(`${address}/failures?log=true`);
+    return all.items.find((other) => other.task === item.task && other.attempt === item.attempt)?.log || "(no log)";
+  });
   const rows = found.items.map((item) => make("tr", {},
     make("th", { scope: "row" }, item.label, small(`attempt ${item.attempt} on ${item.worker}, ${moment(item.ended_at)}`)),
     cell(item.reason),
@@ -120,8 +112,8 @@ const look = follow(async () => {
   show("facts", [item, table.wall_seconds], () => [[item.dataset, `submitted ${moment(item.created_at)}`,
     item.finished_at ? `ended ${moment(item.finished_at)}` : "", table.wall_seconds === null ? "" : `wall time ${seconds(table.wall_seconds)}`,
     table.seeds.length > 1 ? `${table.seeds.length} seeds` : ""].filter(Boolean).join(" · ")]);
-  show("conditions", table.conditions, (lines) => lines.map((text) => make("p", { class: "quiet" }, text)));
-  show("budgets", table.phases, budgets);
+  show("budgets", table.budgets, sentences);
+  show("conditions", table.conditions, sentences);
   show("actions", { state: item.state, retryable: failed.retryable }, actions);
   show("waiting", item.notes, (notes) => notes.map((text) => make("p", { class: "notice" }, text)));
   show("tiles", item, tiles);

@@ -1,34 +1,21 @@
 // The report of an experiment: variants, their stages, the differences between them, trends and notes.
-import { axis, badge, bytes, half, layers, make, number, percent, seconds, small, table } from "./common.js";
+import { axis, badge, bytes, layers, make, number, percent, plural, seconds, small, table, underWay } from "./common.js";
 
-const quiet = new Set(["waiting", "running"]);
-
-export const plural = (count, word) => `${count} ${word}${count === 1 ? "" : "s"}`;
 const severalPhases = (data) => new Set(data.variants.map((line) => line.phase)).size > 1;
 
-// A sentence on each phase.
-export function budgets(phases) {
-  const start = { incumbents: "from the incumbents of the phase before", initial: "from the initial points again" };
-  return phases.map((phase, index) => [
-    `${phases.length > 1 ? `Phase ${index + 1}` : "Budget"}: ${plural(phase.epochs, "epoch")} and ${plural(phase.trials, "trial")} a stage`,
-    index ? start[phase.start] : ""].filter(Boolean).join(", ")).map((line) => make("p", { class: "quiet" }, line));
-}
-
-function interval(value) {
+// A mean over seeds and, of several, half of its interval, one end of which may be cut off: a text each.
+function spread(value, text, width = text) {
   if (!value) return ["–"];
-  return value.low === null ? [percent(value.mean)] : [percent(value.mean), small(`± ${(100 * half(value)).toFixed(2)}`)];
+  if (value.low === null) return [text(value.mean)];
+  return [text(value.mean), `± ${width(Math.max(value.high - value.mean, value.mean - value.low))}`];
 }
-
-function trainingTime(line) {
-  const value = line.mean_training_seconds;
-  if (!value) return ["–"];
-  return value.low === null ? [seconds(value.mean)] : [seconds(value.mean), small(`± ${seconds(half(value))}`)];
-}
+const measured = (value) => spread(value, percent, (width) => (100 * width).toFixed(2));
+const apart = ([mean, ...width]) => [mean, ...width.map(small)];
 
 function variant(line, phases) {
   return make("th", { scope: "row" }, line.architecture,
-    small([line.label.replace(`${line.architecture} `, ""), phases ? `phase ${line.phase + 1}` : "", quiet.has(line.state) ? line.state : ""].filter(Boolean).join(" · ")),
-    quiet.has(line.state) || line.state === "complete" ? null : badge(line.state));
+    small([line.label.replace(`${line.architecture} `, ""), phases ? `phase ${line.phase + 1}` : "", underWay.has(line.state) ? line.state : ""].filter(Boolean).join(" · ")),
+    underWay.has(line.state) || line.state === "complete" ? null : badge(line.state));
 }
 
 // Of several stages each has its line in every column; a single one may take as many as it needs.
@@ -43,7 +30,7 @@ function variants(data) {
   const tops = { training_accuracy: best("training_accuracy"), validation_accuracy: best("validation_accuracy"), test_accuracy: best("test_accuracy") };
   const paper = (line, text) => (line.published ? small(`paper ${text(line.published)}`) : null);
   const accuracy = (line, name, aside) => make("td", { class: line[name]?.mean === tops[name] ? "number best" : "number" },
-    ...interval(line[name]), aside);
+    ...apart(measured(line[name])), aside);
   const rows = data.variants.map((line) => make("tr", {},
     variant(line, phases),
     lines("mono", line, (stage) => stage.stage, layers),
@@ -52,7 +39,7 @@ function variants(data) {
     accuracy(line, "training_accuracy", paper(line, (told) => percent(told.training_accuracy))),
     accuracy(line, "validation_accuracy", paper(line, (told) => percent(told.validation_accuracy))),
     accuracy(line, "test_accuracy", null),
-    number(...trainingTime(line), paper(line, (told) => seconds(told.seconds))),
+    number(...apart(spread(line.mean_training_seconds, seconds)), paper(line, (told) => seconds(told.seconds))),
     number(seconds(line.search_seconds), small(plural(line.trials, "trial")), line.shared_seconds ? small(`${seconds(line.shared_seconds)} shared`) : null,
       line.fit_seconds ? small(`fits ${seconds(line.fit_seconds)}`) : null),
     number(bytes(line.memory_bytes), line.analytic_memory_bytes ? small(`${bytes(line.analytic_memory_bytes)} analytic`) : null),
@@ -101,19 +88,20 @@ export function stages(data) {
   const told = data.variants.filter((line) => line.stages.some((stage) => stage.validation_accuracy !== null));
   if (!told.length) return null;
   const phases = severalPhases(data);
-  const spread = (value) => (!value ? "–" : value.low === null ? percent(value.mean) : `${percent(value.mean)} ± ${(100 * half(value)).toFixed(2)}`);
+  // Features that were to be recomputed are part of the recipe, and no remark.
+  const elsewhere = (stage) => data.recipe.cached_features && Object.keys(stage.features).some((place) => place !== "memory");
   const remarks = (stage) => [
     stage.stagnating ? `below its prefix, ${stage.stagnating_beyond_noise ? "beyond" : "within"} the noise` : "",
     stage.second_round ? "second round" : "",
     stage.confirmed_accuracy === null ? "" : `${percent(stage.confirmed_accuracy)} confirmed`,
-    Object.keys(stage.features).some((place) => place !== "memory") ? `features: ${places(stage.features)}` : "",
+    elsewhere(stage) ? `features: ${places(stage.features)}` : "",
   ].filter(Boolean).join(" · ") || "–";
   const rows = told.map((line) => make("tr", {},
     variant(line, phases),
     lines("mono", line, (stage) => stage.stage, layers),
     lines("number", line, (stage) => percent(stage.validation_accuracy)),
-    lines("number", line, (stage) => spread(stage.head_test_accuracy)),
-    lines("number", line, (stage) => spread(stage.knn_test_accuracy)),
+    lines("number", line, (stage) => measured(stage.head_test_accuracy).join(" ")),
+    lines("number", line, (stage) => measured(stage.knn_test_accuracy).join(" ")),
     lines("number", line, (stage) => seconds(stage.training_seconds)),
     lines("number", line, (stage) => seconds(stage.feature_seconds)),
     lines("number", line, (stage) => bytes(stage.memory_bytes)),

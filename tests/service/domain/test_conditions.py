@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from contract import experiments
-from service.domain.conditions import conditions
+from service.domain.conditions import budgets, conditions
 from service.domain.plan import plan_experiment
 from tests.service.domain.reports import Understand, facts, tell
 
@@ -73,6 +73,17 @@ def test_total_learning_alone_has_no_conditions_of_stages(understand: Understand
     assert training.endswith("linear heads, precision auto, no limits")
 
 
+def test_every_phase_has_a_line_on_its_budget(understand: Understand) -> None:
+    phases = [{"epochs": 1, "trials": 11}, {"epochs": 2, "trials": 1}, {"epochs": 1, "trials": 3, "start": "initial"}]
+
+    assert budgets(understand(architectures=CUT, phases=phases)) == (
+        "phase 1: 1 epoch and 11 trials a stage",
+        "phase 2: 2 epochs and 1 trial a stage, from the incumbents of the phase before",
+        "phase 3: 1 epoch and 3 trials a stage, from the initial points again",
+    )
+    assert budgets(understand(architectures=CUT, phases=phases[:1])) == ("budget: 1 epoch and 11 trials a stage",)
+
+
 def test_a_report_carries_its_conditions_as_words_and_as_fields(understand: Understand) -> None:
     spec = understand(
         architectures=CUT, training={"schedule": "cosine", "head": "mlp"}, search={"pruner": "median"},
@@ -82,6 +93,7 @@ def test_a_report_carries_its_conditions_as_words_and_as_fields(understand: Unde
     sent = experiments.Report.model_validate(tell(spec, facts(plan_experiment(spec), [0.6, 0.5, 0.55])))
 
     assert sent.conditions == list(conditions(spec))
+    assert sent.budgets == list(budgets(spec))
     assert sent.recipe is not None
     assert (sent.recipe.schedule, sent.recipe.head, sent.recipe.batch_size) == ("cosine", "mlp", 50)
     assert sent.search is not None

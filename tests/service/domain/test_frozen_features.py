@@ -103,6 +103,24 @@ def test_a_report_says_whose_features_were_not_in_memory(understand: Understand)
     )
 
 
+def test_a_search_that_variants_share_is_counted_once(understand: Understand) -> None:
+    shared = ["Conv-3-8", "Conv-3-4"]
+    architectures = {"A": shared, "B": [*shared, "Pool-2"]}
+    phases = [{"epochs": 1, "trials": 5}, {"epochs": 2, "trials": 5}]
+    spec = understand(architectures=architectures, phases=phases)
+    plan = plan_experiment(spec)
+    found = facts(plan, [0.5] * len(plan.searches))
+    path = next(item.path for item in plan.variants if item.variant.label == "B partial" and item.phase == 1)
+    for key in path[1:]:
+        found[key] = replace(found[key], features={DISK: 5})
+
+    (note,) = (note for note in tell(spec, found).notes if "had no room" in note)
+    assert (
+        "takes longer: A partial, phase 2 and B partial, phase 2, stage 2: 5 of 5 trainings from disk; B partial, "
+        "phase 2, stage 3: 5 of 5 trainings from disk. "
+    ) in note
+
+
 def test_features_that_were_to_be_recomputed_are_no_surprise(understand: Understand) -> None:
     spec = understand(architectures=NETWORK, training={"features": "recomputed"})
 

@@ -181,6 +181,20 @@ def test_chance_stays_within_the_interval_95_times_of_100(seeds: int, luck: floa
     assert careful >= kept
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_no_bound_of_a_difference_is_beyond_what_accuracies_allow(seeds: int) -> None:
+    every, none = dict.fromkeys(range(seeds), 0b1111), dict.fromkeys(range(seeds), 0)
+    for first, second in ((every, none), (none, every)):
+        found = crossed_difference(first, second, 4)
+        assert found is not None
+        assert abs(found.points) == 100.0
+        assert -100.0 <= found.low < found.high <= 100.0
+    # Seeds that contradict each other: Student's half with two of them is 12.7 standard errors.
+    apart = difference({0: 1.0, 1: 0.5}, {0: 0.0, 1: 0.5}, 4)
+    assert apart is not None
+    assert (apart.points, apart.low, apart.high) == (50.0, -100.0, 100.0)
+
+
 @pytest.mark.parametrize(("first", "second", "p_value"), [(1.0, 1.0, 1.0), (1.0, 0.0, 0.0)])
 def test_accuracies_without_error_are_equal_or_not(first: float, second: float, p_value: float) -> None:
     found = difference({0: first}, {0: second}, 10)
