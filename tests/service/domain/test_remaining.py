@@ -71,3 +71,30 @@ def test_what_died_of_its_results_is_taken_over_as_it_is(spec: ExperimentSpec, p
     there = {search.key: Existing(SearchState.DEAD) for search in plan.searches}
     assert {astuple(work) for work in remaining_work(spec, plan, there).values()} == {(0,) * 7}
     assert {found.planned_state for found in there.values()} == {PlannedState.TAKEN_OVER}
+
+
+@pytest.mark.parametrize("fruitless", sorted(SearchState.fruitless()))
+@pytest.mark.parametrize("child", [None, SearchState.WAITING])
+def test_nothing_is_left_to_do_behind_a_search_that_ended_without_a_stage(
+    spec: ExperimentSpec, plan: Plan, fruitless: SearchState, child: SearchState | None
+) -> None:
+    first, second = plan.searches
+    there = {first.key: Existing(fruitless, trials=9)} | ({second.key: Existing(child)} if child else {})
+
+    left = remaining_work(spec, plan, there)
+
+    assert astuple(left[second.key]) == (0,) * 7, "it is dead on arrival"
+
+
+def test_a_search_that_ended_without_a_stage_stops_all_that_stand_on_it_and_no_others(understand: Understand) -> None:
+    deep = understand(
+        architectures={"A": ["Conv-3-8 Pool-2", "Conv-3-8", "Conv-3-8"], "B": ["Conv-3-4 Pool-2", "Conv-3-8"]},
+        variants=[{"architecture": name, "learning": "partial"} for name in "AB"],
+        phases=[{"epochs": 1, "trials": 2}, {"epochs": 2, "trials": 2}],
+    )
+    plan = plan_experiment(deep)
+
+    left = remaining_work(deep, plan, {plan.variants[0].path[0]: Existing(SearchState.DEAD, trials=2)})
+
+    stopped = set(plan.variants[0].path)
+    assert {key for key, work in left.items() if not work.trials} == stopped, "the next phase only lacks an incumbent"
