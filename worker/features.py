@@ -30,7 +30,7 @@ from worker.training.recompute import BLOCK, StageSource
 MEMORY_SHARE = 0.4
 DISK_RESERVE = 2 << 30
 
-Place = Literal["memory", "disk", "recomputed"]
+KeptIn = Literal["memory", "disk", "recomputed"]
 """Where features are kept, the fastest first; recomputed ones are kept nowhere and made again for every batch."""
 
 
@@ -45,8 +45,8 @@ class Features:
     disk_bytes: int = 0
 
     @property
-    def place(self) -> Place:
-        """Where they are kept."""
+    def kept_in(self) -> KeptIn:
+        """What they are kept in."""
         if self.memory_bytes:
             return "memory"
         return "disk" if self.disk_bytes else "recomputed"

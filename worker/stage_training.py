@@ -14,10 +14,10 @@ from worker.checkpoints import CheckpointError, CheckpointStore, StageCheckpoint
 from worker.data.preprocessing import Preprocessing, input_mean_and_std
 from worker.data.splits import split_dataset
 from worker.data.store import Dataset
-from worker.features import FeatureCache, Place, Split, recomputed
+from worker.features import FeatureCache, KeptIn, Split, recomputed
 from worker.training.data import Labelled, Source, TensorSource
 from worker.training.device import device_name, dtype_name, reproducible, resolve_precision, typed_out_of_memory
-from worker.training.evaluate import Check, rights, unwatched
+from worker.training.evaluate import Check, classified_rightly, unwatched
 from worker.training.loop import OnProgress, StageTraining, TrainingResult, keep_going, mixed_seed
 from worker.training.network import InputStatistics, build_network, place
 from worker.training.spec import Budget, Ending, Hyperparameters, PrecisionChoice, Recipe, Stage
@@ -63,7 +63,7 @@ class StageResult:
 
     training: TrainingResult
     checkpoint: bytes | None
-    features: Place | None = None
+    features: KeptIn | None = None
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class _Inputs:
     statistics: InputStatistics
     seconds: float = 0.0
     resident_bytes: int = 0
-    features: Place | None = None
+    features: KeptIn | None = None
 
 
 def train_stage(
@@ -200,7 +200,7 @@ def _features(job: StageJob, train: Split, validation: Split, bench: Workbench, 
             statistics = kept.statistics
         seconds, size = kept.seconds + held_out.seconds, kept.memory_bytes + held_out.memory_bytes
         # What one of the two splits had no room for slows the training down.
-        slowest = max(kept.place, held_out.place, key=get_args(Place).index)
+        slowest = max(kept.kept_in, held_out.kept_in, key=get_args(KeptIn).index)
         return _Inputs(kept.source, held_out.source, statistics, seconds, size, slowest)
     train_source, validation_source = (
         recomputed(split.images, prefix, dtype, bench.device) for split in (train, validation)
@@ -231,7 +231,7 @@ def evaluate_chain(
     pixels, labels = bench.images(dataset)
     source = recomputed(TensorSource(pixels[info.train :], bench.device), stages[:-1], dtype, bench.device)
     with reproducible(), typed_out_of_memory():
-        right = rights(last, Labelled(source, labels[info.train :]), dtype, check=check).cpu().numpy()
+        right = classified_rightly(last, Labelled(source, labels[info.train :]), dtype, check=check).cpu().numpy()
     return ChainResult(
         test_accuracy=int(right.sum()) / len(right),
         right=np.packbits(right, bitorder="little").tobytes(),

@@ -139,7 +139,9 @@ def plan_summary(plan: Plan) -> str:
         + "".join(f", {states[known]} {words}" for known, words in PLANNED.items() if states[known])
     ]
     if not any((plan.trials, plan.range_tests, plan.confirmations, plan.fits, plan.evaluations)):
-        return "\n".join([*lines, "nothing to do: all of it is taken over", *notes])
+        ended = set(states) == {"taken-over"}
+        why = "all of it is taken over" if ended else "the rest stands on what ended without a stage"
+        return "\n".join([*lines, f"nothing to do: {why}", *notes])
     lines.append(
         f"{'left to do: ' if len(states) > 1 or 'new' not in states else ''}{', '.join(work)}; "
         f"{'up to ' if uncertain else ''}{amount(plan.multiply_adds)} multiply-adds"

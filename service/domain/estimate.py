@@ -9,7 +9,6 @@ from statistics import median
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import Plan
 from service.domain.range_test import images
-from service.domain.remaining import full_work
 from service.domain.workload import Workload
 
 APART = 2.0
@@ -54,9 +53,15 @@ def training_costs(finished: Sequence[tuple[float, float]]) -> TrainingCosts | N
 
 
 def plan_seconds(
-    spec: ExperimentSpec, plan: Plan, left: Mapping[str, Workload], costs: TrainingCosts, *, second_rounds: bool
+    spec: ExperimentSpec,
+    plan: Plan,
+    whole: Mapping[str, Workload],
+    left: Mapping[str, Workload],
+    costs: TrainingCosts,
+    *,
+    second_rounds: bool,
 ) -> float | None:
-    """Of all work that is ``left``, by search, one task after the other; None if a task is larger than can be known.
+    """Of what is ``left`` of the ``whole`` work, one task after the other; None if one is larger than can be known.
 
     Who may spend seconds spends those of the searches it matches. Confirmations are taken to be made; with
     ``second_rounds`` every search that may have one gets it. A test costs the forward pass of all stages, a third of
@@ -65,26 +70,29 @@ def plan_seconds(
     searching: dict[str, float] = {}
     forward: dict[str, int] = {}
     total = 0.0
-    for search, whole in zip(plan.searches, full_work(spec, plan).values(), strict=True):
-        work, train, epochs = left[search.key], spec.split.train, search.budget.epochs
+    for search in plan.searches:
+        full, work = whole[search.key], left[search.key]
+        train, epochs = spec.split.train, search.budget.epochs
         size = search.multiply_adds * epochs * train
         ranging = search.multiply_adds * images(spec.recipe.batch_size, train, epochs)
-        most = _times(whole.range_tests, costs, ranging)
-        most += _times(whole.trials if second_rounds or search.matches else whole.least_trials, costs, size)
+        most = _times(full.range_tests, costs, ranging)
+        most += _times(full.trials if second_rounds or search.matches else full.least_trials, costs, size)
         allowed = sum(searching[key] for key in search.matches) if search.matches else inf
         searching[search.key] = min(most, max(allowed, _times(1, costs, size)))
         forward[search.key] = search.multiply_adds + (forward[search.parent] if search.parent else 0)
-        total += _left(searching[search.key], whole, work, _times(1, costs, size), _times(1, costs, ranging))
+        total += _left(searching[search.key], full, work, _times(1, costs, size), _times(1, costs, ranging))
         total += _times(work.fits + work.confirmations + (work.again if second_rounds else 0), costs, size)
         total += _times(work.evaluations, costs, forward[search.key] / 3 * spec.dataset.test)
     return None if total == inf else total
 
 
-def _left(seconds: float, whole: Workload, work: Workload, trial: float, range_test: float) -> float:
+def _left(seconds: float, full: Workload, work: Workload, trial: float, range_test: float) -> float:
     """What is left of a search's ``seconds`` when some of its trials and its range test have been done."""
-    if not work.trials or seconds == inf:
-        return seconds if work.trials else 0.0
-    done = (whole.trials - work.trials, trial), (whole.range_tests - work.range_tests, range_test)
+    if not work.trials:
+        return 0.0
+    if seconds == inf:
+        return inf
+    done = (full.trials - work.trials, trial), (full.range_tests - work.range_tests, range_test)
     return max(0.0, seconds - sum(tasks * each for tasks, each in done if tasks))
 
 

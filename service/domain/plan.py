@@ -1,7 +1,7 @@
 """The plan of an experiment: the prefix trees of its phases, with identical prefixes merged."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, chain
 from types import MappingProxyType
 
@@ -71,42 +71,35 @@ class PlannedVariant:
         return self.paths[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Searches in an order in which every search stands after all those it waits for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Work of several searches together.
 
     ``trials`` and ``confirmations`` are as many as there can be, ``least_trials`` are certain, ``multiply_adds`` those
     of all trainings at most. What has a default is not in the rows of older plans.
     """
 
-    searches: tuple[PlannedSearch, ...]
-    variants: tuple[PlannedVariant, ...]
     trials: int
     fits: int
     evaluations: int
-    stage_trainings_without_sharing: int
     multiply_adds: int
     least_trials: int = 0
     range_tests: int = 0
     confirmations: int = 0
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan(Totals):
+    """Searches in an order in which every search stands after all those it waits for, with the totals of their work."""
+
+    searches: tuple[PlannedSearch, ...]
+    variants: tuple[PlannedVariant, ...]
+    stage_trainings_without_sharing: int
+
     @property
     def leaves(self) -> frozenset[str]:
         """The keys of the searches of last stages."""
         return _leaves(self.variants)
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Work of several searches together, as in ``Plan``."""
-
-    trials: int
-    least_trials: int
-    range_tests: int
-    confirmations: int
-    fits: int
-    evaluations: int
-    multiply_adds: int
 
 
 def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mapping[str, str] = NONE) -> Plan:
@@ -134,26 +127,23 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mappin
             for index, variant in enumerate(spec.variants)
         ]
     searches = tuple(_search(spec, key, node) for key, node in nodes.items())
-    leaves = _leaves(planned)
-    work = [workload(spec, search.budget, search.matches, leaf=search.key in leaves) for search in searches]
-    totals = total(spec, zip(searches, work, strict=True))
+    work = full_work(spec, searches, _leaves(planned))
     return Plan(
         searches=searches,
         variants=tuple(planned),
-        trials=totals.trials,
-        fits=totals.fits,
-        evaluations=totals.evaluations,
         stage_trainings_without_sharing=sum(len(path) for variant in planned for path in variant.paths),
-        multiply_adds=totals.multiply_adds,
-        least_trials=totals.least_trials,
-        range_tests=totals.range_tests,
-        confirmations=totals.confirmations,
+        **asdict(total(spec, searches, work)),
     )
 
 
-def total(spec: ExperimentSpec, searches: Iterable[tuple[PlannedSearch, Workload]]) -> Totals:
-    """The work of some searches of an experiment together."""
-    known = list(searches)
+def full_work(spec: ExperimentSpec, searches: Iterable[PlannedSearch], leaves: Collection[str]) -> dict[str, Workload]:
+    """The work of every search by key, as if nothing were there; ``leaves`` are the keys of those of last stages."""
+    return {search.key: workload(spec, search.budget, search.matches, leaf=search.key in leaves) for search in searches}
+
+
+def total(spec: ExperimentSpec, searches: Iterable[PlannedSearch], work: Mapping[str, Workload]) -> Totals:
+    """The ``work`` of some searches of an experiment, by key, together."""
+    known = [(search, work[search.key]) for search in searches]
     return Totals(
         trials=sum(work.trials for _, work in known),
         least_trials=sum(work.least_trials for _, work in known),

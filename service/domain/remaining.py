@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from service.domain.experiment import ExperimentSpec
 from service.domain.plan import Plan, searched_seeds
 from service.domain.states import PlannedState, SearchState
-from service.domain.workload import Workload, workload
+from service.domain.workload import Workload
 
 NOBODY: frozenset[int] = frozenset()
 
@@ -32,23 +32,26 @@ class Existing:
 
 
 NOTHING = Existing(SearchState.WAITING)
+NO_WORK = Workload(0, 0, 0, 0, 0, 0, 0)
 
 
-def full_work(spec: ExperimentSpec, plan: Plan) -> dict[str, Workload]:
-    """The work of every search of a plan by key, as if nothing were there."""
-    leaves = plan.leaves
-    return {
-        search.key: workload(spec, search.budget, search.matches, leaf=search.key in leaves) for search in plan.searches
-    }
+def remaining_work(
+    spec: ExperimentSpec, plan: Plan, whole: Mapping[str, Workload], existing: Mapping[str, Existing]
+) -> dict[str, Workload]:
+    """What is left of the ``whole`` work of every search, by key; of those under way elsewhere it is what these lack.
 
-
-def remaining_work(spec: ExperimentSpec, plan: Plan, existing: Mapping[str, Existing]) -> dict[str, Workload]:
-    """What is left of the work of every search, by key; of those under way elsewhere it is what these lack."""
+    Nothing is behind a search that ended without a stage to stand on: whatever stands on it is dead on arrival.
+    """
     fitted = frozenset(spec.seeds) - frozenset(searched_seeds(spec))
+    fruitless: set[str] = set()
     lost: dict[str, frozenset[int]] = {}
     left: dict[str, Workload] = {}
-    for search, work in zip(plan.searches, full_work(spec, plan).values(), strict=True):
-        found = existing.get(search.key, NOTHING)
+    for search in plan.searches:
+        work, found = whole[search.key], existing.get(search.key, NOTHING)
+        if found.state in SearchState.fruitless() or search.parent in fruitless:
+            fruitless.add(search.key)
+            left[search.key] = NO_WORK
+            continue
         lost[search.key] = found.lost | (lost[search.parent] if search.parent else NOBODY)
         seeds = fitted - lost[search.key]
         left[search.key] = _lacking(work, found, seeds, seeds | {search.seed} if work.evaluations else NOBODY)
@@ -57,8 +60,6 @@ def remaining_work(spec: ExperimentSpec, plan: Plan, existing: Mapping[str, Exis
 
 def _lacking(work: Workload, found: Existing, fitted: frozenset[int], evaluated: frozenset[int]) -> Workload:
     """Without what has ended; ``fitted`` and ``evaluated`` are the seeds on which that is wanted and can be."""
-    if found.state in SearchState.fruitless():
-        return Workload(0, 0, 0, 0, 0, 0, 0)
     searching = found.state is not SearchState.DECIDED
     return Workload(
         least_trials=max(0, work.least_trials - found.trials) if searching else 0,

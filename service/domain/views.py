@@ -10,7 +10,7 @@ from service.domain.experiment import ExperimentSpec
 from service.domain.layers import Shape
 from service.domain.notation import write
 from service.domain.plan import Plan, total
-from service.domain.remaining import Existing, full_work
+from service.domain.remaining import Existing
 from service.domain.space import Point
 from service.domain.states import PlannedState
 from service.domain.workload import Workload
@@ -63,15 +63,15 @@ def view_plan(
     spec: ExperimentSpec,
     plan: Plan,
     existing: Mapping[str, Existing],
+    whole: Mapping[str, Workload],
     left: Mapping[str, Workload],
     estimated_seconds: float | None = None,
     most_seconds: float | None = None,
 ) -> PlanView:
-    """The plan for people; ``existing`` is what there is of its searches by key, ``left`` the rest of their work."""
+    """The plan for people; of its searches by key, what is ``existing``, the ``whole`` work, and what is ``left``."""
     labels = [variant.label for variant in spec.variants]
     names = {search.key: search.name for search in plan.searches}
-    work = full_work(spec, plan)
-    totals = total(spec, ((search, left[search.key]) for search in plan.searches))
+    totals = total(spec, plan.searches, left)
     return PlanView(
         name=spec.name,
         variants=tuple(labels),
@@ -84,13 +84,13 @@ def view_plan(
                 parent=None if search.parent is None else names[search.parent],
                 used_by=tuple(labels[index] for index in search.used_by),
                 epochs=search.budget.epochs,
-                trials=work[search.key].trials,
+                trials=whole[search.key].trials,
                 input_shape=search.stage.input_shape,
                 output_shape=search.stage.output_shape,
                 parameters=search.parameters,
                 multiply_adds=search.multiply_adds,
                 state=existing[search.key].planned_state if search.key in existing else PlannedState.NEW,
-                least_trials=work[search.key].least_trials,
+                least_trials=whole[search.key].least_trials,
             )
             for search in plan.searches
         ),

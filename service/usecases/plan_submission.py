@@ -2,7 +2,7 @@
 
 from service.domain.estimate import plan_seconds, training_costs
 from service.domain.experiment import ExperimentSpec
-from service.domain.plan import plan_experiment
+from service.domain.plan import full_work
 from service.domain.remaining import remaining_work
 from service.domain.views import PlanView, view_plan
 from service.storage import Storage, existing, results, workers
@@ -16,20 +16,20 @@ def plan_submission(store: Storage, spec: ExperimentSpec, alive_seconds: float =
     without them.
     """
     salt = None if spec.reuse else "preview"
-    planned_alone = plan_experiment(spec, salt)
     with store.reading() as tx:
-        sharing = share_searches(tx, spec, planned_alone, salt)
+        sharing = share_searches(tx, spec, salt)
         there = existing.of_searches(tx, [found.id for found in sharing.found.values()])
         costs = training_costs(results.recent_trainings(tx, spec.dataset.digest))
         slots = workers.fleet(tx, alive_seconds).slots
     plan, known = sharing.plan, {key: there[found.id] for key, found in sharing.found.items()}
-    left = remaining_work(spec, plan, known)
+    whole = full_work(spec, plan.searches, plan.leaves)
+    left = remaining_work(spec, plan, whole, known)
     least, most = (
-        None if costs is None else plan_seconds(spec, plan, left, costs, second_rounds=second_rounds)
+        None if costs is None else plan_seconds(spec, plan, whole, left, costs, second_rounds=second_rounds)
         for second_rounds in (False, True)
     )
 
     def shared(seconds: float | None) -> float | None:
         return seconds / slots if seconds is not None and slots else None
 
-    return view_plan(spec, plan, known, left, shared(least), shared(most))
+    return view_plan(spec, plan, known, whole, left, shared(least), shared(most))

@@ -21,8 +21,8 @@ class Sharing:
     ids: Mapping[str, UUID]
 
 
-def share_searches(tx: Transaction, spec: ExperimentSpec, plan: Plan, salt: str | None) -> Sharing:
-    """What there is of a plan, changed so that no search is shared that stands on others than its own.
+def share_searches(tx: Transaction, spec: ExperimentSpec, salt: str | None) -> Sharing:
+    """Plan an experiment so that no search is shared that stands on others than its own, and find what there is of it.
 
     A search goes on when those before it have ended, even of failures, with the seconds they had spent or without the
     incumbent they owed. The next submission searches these again. What stood on the old ones has the key of what will
@@ -31,6 +31,7 @@ def share_searches(tx: Transaction, spec: ExperimentSpec, plan: Plan, salt: str 
     new: dict[str, UUID] = defaultdict(uuid4)
     apart: dict[str, str] = {}
     while True:
+        plan = plan_experiment(spec, salt, apart)
         found = searches.shareable(tx, [planned.key for planned in plan.searches])
         ids = {
             planned.key: found[planned.key].id if planned.key in found else new[planned.key]
@@ -44,4 +45,3 @@ def share_searches(tx: Transaction, spec: ExperimentSpec, plan: Plan, salt: str 
         if not stale:
             return Sharing(plan, found, ids)
         apart |= stale
-        plan = plan_experiment(spec, salt, apart)

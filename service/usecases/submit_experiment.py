@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 from service.domain.errors import Conflict
 from service.domain.experiment import ExperimentSpec
 from service.domain.identity import digest
-from service.domain.plan import plan_experiment
 from service.domain.states import SearchState
 from service.failpoints import reach
 from service.storage import Storage, experiments, searches
@@ -34,7 +33,6 @@ def submit_experiment(
     """
     experiment_id = uuid4()
     salt = None if spec.reuse else str(experiment_id)
-    planned_alone = plan_experiment(spec, salt)
     body_digest = digest(document)
     with store.transaction() as tx:
         if idempotency_key is not None:
@@ -46,7 +44,7 @@ def submit_experiment(
                 return known_id
         experiments.lock_membership(tx)
         limit_experiments(tx, most_open)
-        sharing = share_searches(tx, spec, planned_alone, salt)
+        sharing = share_searches(tx, spec, salt)
         plan, shared, ids = sharing.plan, sharing.found, sharing.ids
         generations = searches.generations(tx, [planned.key for planned in plan.searches])
         new: list[searches.NewSearch] = []

@@ -64,9 +64,11 @@ def synchronize(device: torch.device) -> None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What the device has free now; of any but a CUDA device, what the machine has."""
+    """What the device has free for this process now; of any but a CUDA device, what the machine has."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        # PyTorch keeps freed blocks for later: taken for the driver, yet free for this process.
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + unused
     return int(psutil.virtual_memory().available)
 
 

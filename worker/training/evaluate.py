@@ -27,12 +27,12 @@ def accuracy(
     check: Check = unwatched,
 ) -> float:
     """The fraction of inputs classified rightly, in eval mode; of ``picked`` numbers (int64, CPU) alone if given."""
-    found = rights(network, data, dtype, picked, check)
+    found = classified_rightly(network, data, dtype, picked, check)
     return int(found.sum()) / len(found)
 
 
 @torch.no_grad()
-def rights(
+def classified_rightly(
     network: StageNetwork,
     data: Labelled,
     dtype: torch.dtype,

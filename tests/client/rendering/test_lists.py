@@ -29,6 +29,15 @@ def test_a_plan_of_what_is_all_there_says_so() -> None:
     assert rest == ["nothing to do: all of it is taken over"]
 
 
+def test_a_plan_whose_rest_is_dead_on_arrival_does_not_call_it_taken_over() -> None:
+    searches = [planned("Conv-3-32", state="taken-over"), planned("Conv-3-64", "Conv-3-32")]
+    stuck = plan(searches=searches, trials=0, least_trials=0, evaluations=0, multiply_adds=0, estimated_seconds=0.0)
+
+    _, *rest = plan_summary(stuck).splitlines()
+
+    assert rest == ["nothing to do: the rest stands on what ended without a stage"]
+
+
 def test_a_plan_tells_what_is_taken_over_from_what_is_under_way() -> None:
     states = ["taken-over", "under-way", "under-way", "new"]
     some = plan(searches=[planned(f"Conv-3-{n}", state=state) for n, state in enumerate(states, 1)], least_trials=0)

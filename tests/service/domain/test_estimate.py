@@ -5,7 +5,7 @@ import pytest
 
 from service.domain.estimate import TrainingCosts, plan_seconds, training_costs
 from service.domain.experiment import ExperimentSpec
-from service.domain.plan import plan_experiment
+from service.domain.plan import full_work, plan_experiment
 from service.domain.remaining import Existing, remaining_work
 from service.domain.states import SearchState
 
@@ -57,7 +57,9 @@ def seconds(
     """With a second for every task; of the first searches there is something already."""
     plan = plan_experiment(spec)
     there = {search.key: found for search, found in zip(plan.searches, existing, strict=False)}
-    return plan_seconds(spec, plan, remaining_work(spec, plan, there), costs, second_rounds=second_rounds)
+    whole = full_work(spec, plan.searches, plan.leaves)
+    left = remaining_work(spec, plan, whole, there)
+    return plan_seconds(spec, plan, whole, left, costs, second_rounds=second_rounds)
 
 
 @pytest.fixture

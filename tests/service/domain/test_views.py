@@ -7,7 +7,7 @@ from contract import comparisons, conditions, experiments, plans
 from contract.base import Lenient
 from service.domain import experiment, published, report, statistics, views
 from service.domain.experiment import ExperimentSpec
-from service.domain.plan import plan_experiment
+from service.domain.plan import full_work, plan_experiment
 from service.domain.remaining import Existing, remaining_work
 from service.domain.states import SearchState
 
@@ -58,7 +58,8 @@ def test_a_plan_goes_over_the_wire(understand: Understand) -> None:
         plan.searches[1].key: Existing(SearchState.OPEN, trials=2),
         plan.searches[2].key: Existing(SearchState.DEAD),
     }
-    view = views.view_plan(spec, plan, there, remaining_work(spec, plan, there), estimated_seconds=12.5)
+    whole = full_work(spec, plan.searches, plan.leaves)
+    view = views.view_plan(spec, plan, there, whole, remaining_work(spec, plan, whole, there), estimated_seconds=12.5)
     sent = plans.Plan.model_validate(view, from_attributes=True)
     assert sent.variants[:2] == ["CNN 1 total", "CNN 2 partial"]
     assert [search.state for search in sent.searches[:4]] == ["new", "under-way", "taken-over", "new"]

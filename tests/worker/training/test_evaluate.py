@@ -1,7 +1,7 @@
 import torch
 
 from worker.training.data import Labelled, TensorSource
-from worker.training.evaluate import accuracy, evenly_spaced, rights
+from worker.training.evaluate import accuracy, classified_rightly, evenly_spaced
 from worker.training.network import InputStatistics, build_network
 from worker.training.spec import Pool, Stage
 
@@ -18,8 +18,9 @@ def test_accuracy_is_the_fraction_classified_rightly() -> None:
     assert accuracy(network, data, torch.float32) == 901 / 1201
     assert accuracy(network, data, torch.float32, torch.arange(200, 800)) == 500 / 600
     assert network.training
-    assert rights(network, data, torch.float32).nonzero().flatten().tolist() == list(range(300, 1201))
-    assert rights(network, data, torch.float32, torch.tensor([700, 3, 299, 300])).tolist() == [True, False, False, True]
+    assert classified_rightly(network, data, torch.float32).nonzero().flatten().tolist() == list(range(300, 1201))
+    few = classified_rightly(network, data, torch.float32, torch.tensor([700, 3, 299, 300]))
+    assert few.tolist() == [True, False, False, True]
 
 
 def test_evenly_spaced_numbers_reach_through_everything() -> None:
