@@ -181,7 +181,7 @@ class TrainingChoice(Strict):
     optimizer: Literal["sgd"] = "sgd"
     momentum: Annotated[float, Field(ge=0, lt=1), REAL] = 0.9
     schedule: Schedule = Field(
-        "constant", description="of the learning rate; cosine: down to zero over the epochs of a training"
+        "cosine", description="of the learning rate: down to zero over the epochs of a training; constant: as the paper"
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     initialization: Literal["he", "torch"] = Field(

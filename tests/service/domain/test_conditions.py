@@ -15,7 +15,7 @@ CUT = {"A": ["Conv-3-8", "Pool-2"]}
 def test_defaults_are_told_as_well(understand: Understand) -> None:
     assert conditions(understand(architectures=CUT)) == (
         (
-            "training: batches of 50, SGD with momentum 0.9, constant learning rate, PyTorch's own initialisation, "
+            "training: batches of 50, SGD with momentum 0.9, cosine schedule, PyTorch's own initialisation, "
             "linear heads, classification in every stage, stage inputs standardised, features cached, precision auto, "
             "no limits"
         ),
@@ -31,7 +31,7 @@ def test_defaults_are_told_as_well(understand: Understand) -> None:
     [
         ({"training": {"batch_size": 20}}, "batches of 20, "),
         ({"training": {"momentum": 0}}, "SGD without momentum, "),
-        ({"training": {"schedule": "cosine"}}, "cosine schedule, "),
+        ({"training": {"schedule": "constant"}}, "constant learning rate, "),
         ({"training": {"initialization": "he"}}, "He's initialisation, "),
         ({"training": {"head": "mlp"}}, "mlp heads, "),
         ({"training": {"objective": "contrastive"}}, "contrastive before the last stage, "),
@@ -86,7 +86,7 @@ def test_every_phase_has_a_line_on_its_budget(understand: Understand) -> None:
 
 def test_a_report_carries_its_conditions_as_words_and_as_fields(understand: Understand) -> None:
     spec = understand(
-        architectures=CUT, training={"schedule": "cosine", "head": "mlp"}, search={"pruner": "median"},
+        architectures=CUT, training={"schedule": "constant", "head": "mlp"}, search={"pruner": "median"},
         limits={"time": "90s"},
     )  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_a_report_carries_its_conditions_as_words_and_as_fields(understand: Unde
     assert sent.conditions == list(conditions(spec))
     assert sent.budgets == list(budgets(spec))
     assert sent.recipe is not None
-    assert (sent.recipe.schedule, sent.recipe.head, sent.recipe.batch_size) == ("cosine", "mlp", 50)
+    assert (sent.recipe.schedule, sent.recipe.head, sent.recipe.batch_size) == ("constant", "mlp", 50)
     assert sent.search is not None
     assert (sent.search.pruner, sent.search.space.learning_rate.high, sent.time_limit) == ("median", 0.2, 90.0)
 
@@ -104,7 +104,7 @@ def test_a_client_reads_what_a_newer_server_adds(understand: Understand) -> None
     spec = understand(architectures=CUT)
     report = experiments.Report.model_validate(tell(spec, facts(plan_experiment(spec), [0.6, 0.5, 0.55])))
     answer = report.model_dump(mode="json")
-    assert answer["recipe"]["schedule"] == "constant", "defaults included"
+    assert answer["recipe"]["schedule"] == "cosine", "defaults included"
     answer["recipe"]["warmup"] = answer["search"]["patience"] = 3
 
     assert experiments.Report.model_validate(answer) == report

@@ -50,7 +50,7 @@ def spec(understand: Callable[..., ExperimentSpec]) -> ExperimentSpec:
     """The paper's protocol with a search of our own."""
     return understand(
         dataset={"name": "cifar10", "train": 49_000, "validation": 1_000, "preprocessing": "mean-image"},
-        training={"standardize_inputs": False, "momentum": 0.0, "initialization": "torch"},
+        training={"standardize_inputs": False, "momentum": 0.0, "schedule": "constant"},
     )
 
 

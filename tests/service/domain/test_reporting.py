@@ -252,7 +252,7 @@ def test_the_paper_stands_beside_who_follows_its_protocol(
 ) -> None:
     spec = understand(
         dataset={"name": name, "train": 49_000, "validation": 1_000, "preprocessing": preprocessing},
-        training={"standardize_inputs": False},
+        training={"standardize_inputs": False, "schedule": "constant"},
     )
     spec = replace(spec, dataset=replace(spec.dataset, name=name))
     searches = facts(plan_experiment(spec), [0.5] * 12)

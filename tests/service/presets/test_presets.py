@@ -12,7 +12,7 @@ from service.domain.notation import write
 from service.domain.plan import Plan, PlannedSearch, plan_experiment
 from service.domain.published import NETWORKS, published
 from service.domain.space import EXPONENTIAL_SPACE, Point
-from service.domain.states import BudgetRule, Learning, Pruner, Sampler
+from service.domain.states import BudgetRule, Learning, Pruner, Sampler, Schedule
 from service.domain.submission import build_spec
 from service.presets import list_presets
 from worker.stages import stage_of
@@ -88,6 +88,7 @@ def test_paper_is_the_papers_protocol() -> None:
     assert (spec.search.space, spec.search.enqueue) == (EXPONENTIAL_SPACE, ())
     assert (spec.recipe.batch_size, spec.recipe.momentum, spec.recipe.head) == (50, 0.9, "linear")
     assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("torch", False)
+    assert {load(name).recipe.schedule for name in ("paper", "paper-cnn-1")} == {Schedule.CONSTANT}
 
 
 def test_every_line_of_paper_has_a_published_one() -> None:
@@ -116,7 +117,8 @@ def test_viable_is_both_learnings_of_every_network_with_nothing_picked_by_hand()
     assert spec.split == Split(45_000, 5_000, "standardize")
     assert (spec.phases, spec.seeds) == ((Phase(1, 11),), (0, 1, 2, 3, 4))
     assert (spec.search.sampler, spec.search.enqueue) == (Sampler.AUTO, ())
-    assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("he", True)
+    assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("torch", True)
+    assert {load(name).recipe.schedule for name in ("viable", "viable-fair", "table-1")} == {Schedule.COSINE}
 
 
 def test_thorough_leaves_no_safeguard_of_the_search_out() -> None:
