@@ -63,8 +63,8 @@ def test_the_presets_are_listed_with_a_line_on_each() -> None:
         ("thorough", 5, 5 * (20 + 10), 5 * 2, 5 * 3),
         # CNN 1 total is also that of CNN 2, and the first stage of CNN 6 and 8.
         ("viable", 18, 18 * 11, 18 * 4, 14 * 5),
-        # Five searches for Partial, and for each network five of Total, of which one may spend seconds.
-        ("viable-fair", 5 + 15, 17 * 11 + 3 * 110, 20 * 2, 19 * 3),
+        # Five searches for Partial, and for each network six of Total, of which one may spend seconds.
+        ("viable-fair", 5 + 18, 20 * 11 + 3 * 110, 23 * 2, 22 * 3),
     ],
 )
 def test_what_a_preset_plans(name: str, searches: int, trials: int, fits: int, evaluations: int) -> None:
@@ -143,6 +143,7 @@ def test_viable_fair_gives_total_every_budget_and_takes_over_what_viable_has_tra
             Variant(network, Learning.TOTAL, BudgetRule.SECONDS),
             Variant(network, Learning.TOTAL, checkpointing=True),
             Variant(network, Learning.TOTAL, normalize_cuts=True),
+            Variant(network, Learning.TOTAL, BudgetRule.PASSES, normalize_cuts=True),
         ]
     common = {search.key for search in plan_experiment(spec).searches} & {
         search.key for search in plan_experiment(load("viable")).searches
