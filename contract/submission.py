@@ -185,7 +185,7 @@ class TrainingChoice(Strict):
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     initialization: Literal["he", "torch"] = Field(
-        "torch", description="torch: PyTorch's own; he: wider, for deep networks trained as a whole"
+        "torch", description="torch: PyTorch's own; he: wider (He et al. 2015)"
     )
     head: Head = Field("linear", description="linear: fully connected, as the paper; the rest after Belilovsky et al.")
     objective: Objective = Field(

@@ -102,7 +102,7 @@ def test_the_list_leads_to_an_experiment_with_its_table(enter: Enter, finished: 
         re.compile("CNN 2 total minus CNN 2 partial.*trials 3 : 6 · passes 1 : 2 · ")
     )
     expect(page.locator("#conditions p")).to_have_text([
-        re.compile("^training: batches of 50, SGD with momentum 0.9, constant learning rate, .*, no limits$"),
+        re.compile("^training: batches of 50, SGD with momentum 0.9, cosine schedule, .*, no limits$"),
         re.compile("^search: sampler sobol, "),
     ])  # fmt: skip
     searches = rows(page, "searches")

@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from alembic.script import ScriptDirectory
 
-from service.domain.states import ExperimentState
+from service.domain.states import ExperimentState, Schedule
 from service.storage import Storage
 from service.storage.migrations import current, downgrade, head, scripts, upgrade
 from service.tuning.projection import StudyProjection
@@ -31,7 +31,7 @@ TABLES = "SELECT table_name FROM information_schema.tables WHERE table_schema = 
 _MORE = "'scheme', 'pruner', 'range_test', 'second_round', 'confirm_seeds', 'every_seed'"
 _SEARCH = f"(spec -> 'search') - ARRAY[{_MORE}, 'learning_rate_factor', 'regularization_factor']"
 _SPEC = f"""jsonb_set(jsonb_set(spec, '{{search}}', {_SEARCH}),
-    '{{recipe}}', (spec -> 'recipe') - ARRAY['objective', 'cached_features'])"""
+    '{{recipe}}', (spec -> 'recipe') - ARRAY['objective', 'cached_features', 'schedule'])"""
 _PLANNED = "({} - ARRAY['seed', 'objective', 'segments', 'matches'])"
 _VARIANT = "v - 'paths' || jsonb_build_object('path', v #> '{paths,0}')"
 WRITTEN = {
@@ -110,15 +110,18 @@ def test_a_lived_in_database_comes_to_the_head_whole_and_goes_on(lived_in: str, 
         assert within(table, new[table], columns) == ([] if gone else within(table, old[table], columns)), table
     assert contents(lived_in, "optuna") == told
     assert violations(lived_in) == []
-    goes_on(lived_in)
+    # What names no schedule was trained without one.
+    goes_on(lived_in, Schedule.CONSTANT if revision in WRITTEN else Schedule.COSINE)
 
 
-def goes_on(url: str) -> None:
+def goes_on(url: str, schedule: Schedule) -> None:
     """What had ended can be read, and what had not comes to its end."""
     store = Storage.connect(url, pool_size=4)
     lab = Lab(store)
     states = {row.state: row.id for row in lab.rows("SELECT id, state FROM experiment")}
-    assert build_report(store, states["finished"]).variants
+    report = build_report(store, states["finished"])
+    assert report.variants
+    assert report.recipe.schedule is schedule
     worker, request = lab.rows("SELECT worker_id, request_id FROM attempt WHERE outcome IS NULL")[0]
     lease = lab.lease(worker, request)
     assert lease is not None

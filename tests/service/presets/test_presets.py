@@ -118,7 +118,9 @@ def test_viable_is_both_learnings_of_every_network_with_nothing_picked_by_hand()
     assert (spec.phases, spec.seeds) == ((Phase(1, 11),), (0, 1, 2, 3, 4))
     assert (spec.search.sampler, spec.search.enqueue) == (Sampler.AUTO, ())
     assert (spec.recipe.initialization, spec.recipe.standardize_inputs) == ("torch", True)
-    assert {load(name).recipe.schedule for name in ("viable", "viable-fair", "table-1")} == {Schedule.COSINE}
+    assert {load(name).recipe.schedule for name in ("viable", "viable-fair", "thorough", "table-1")} == {
+        Schedule.COSINE
+    }
 
 
 def test_thorough_leaves_no_safeguard_of_the_search_out() -> None:
@@ -160,6 +162,7 @@ def test_memory_limit_refuses_the_large_network_to_total_alone() -> None:
     }
 
     assert (spec.limits.memory, spec.recipe.batch_size, spec.recipe.precision) == (28 * 2**20, 50, "float32")
+    assert (spec.recipe.initialization, spec.recipe.schedule) == ("he", Schedule.CONSTANT), "as it was measured"
     assert {label for label, needed in largest.items() if needed > 28} == {"Wide total"}
     # As its comment has them.
     assert largest["Wide total"] == pytest.approx(36, abs=0.5)
