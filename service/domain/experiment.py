@@ -97,6 +97,7 @@ class Recipe:
     standardize_inputs: bool
     objective: Objective = Objective.CLASSIFICATION
     cached_features: bool = True
+    # Submissions are cosine by default; what was stored before there was a choice had a constant rate.
     schedule: Schedule = Schedule.CONSTANT
 
 
