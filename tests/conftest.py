@@ -29,15 +29,24 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+LONG = ("fuzz", "chaos", "e2e", "browser")
+"""Marks of tests that take long, the longest first."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs a database carries the mark `postgres`, so that it can be run against another server.
+    """Mark what needs a database with `postgres`, and run files that take long before the others.
 
-    Tests that kill processes are about our processes: once is enough.
+    Tests that kill processes are about our processes: one PostgreSQL is enough for them. Files are handed out whole
+    and in this order: with a long one at the end a single process would work on it while the others have nothing to do.
     """
+    ranks: dict[Path, int] = {}
     for item in items:
         if "postgres" in getattr(item, "fixturenames", ()) and item.get_closest_marker("chaos") is None:
             item.add_marker(pytest.mark.postgres)
+        rank = next((place for place, mark in enumerate(LONG) if item.get_closest_marker(mark)), len(LONG))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(scope="session")

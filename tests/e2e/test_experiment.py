@@ -7,9 +7,12 @@ import sys
 
 import numpy as np
 import optuna
+import pytest
 
 from tests.e2e.conftest import REPOSITORY, SUBMISSION, Stack
 from tests.invariants import studies_url, violations
+
+pytestmark = pytest.mark.e2e
 
 
 def test_an_experiment_runs_from_submission_to_report(stack: Stack, database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from client.exported import load
@@ -10,6 +11,8 @@ from client.variants import choice_of, find_variant
 from contract.networks import EmbeddingRequest
 from tests.e2e.conftest import SUBMISSION, Stack
 from worker.data import open_dataset
+
+pytestmark = pytest.mark.e2e
 
 
 def test_a_finished_network_is_embedded_and_exported(stack: Stack, tmp_path: Path) -> None:

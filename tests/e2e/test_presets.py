@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 import service
 from contract.submission import Point
 from tests.e2e.conftest import SUBMISSION, Stack
 from tests.invariants import violations
+
+pytestmark = pytest.mark.e2e
 
 DIGITS = {"name": "digits", "train": 200, "validation": 100}
 
