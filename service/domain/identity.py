@@ -17,6 +17,8 @@ TRAINING_VERSION = 2
 RANGE_TEST_VERSION = 3
 # And for who gets a second round, beside what is taken for noise.
 SECOND_ROUND_VERSION = 2
+# And for what the searches draw that follow the draws of another: they once had draws of their own.
+DRAWS_VERSION = 1
 VALUE = "validation-accuracy"
 FIRST_CONFIRMATION_SEED = 1_000_000
 
@@ -38,6 +40,11 @@ class Place:
     segments: tuple[int, ...] = ()
     matches: tuple[str, ...] = ()
 
+    @property
+    def follows_draws(self) -> bool:
+        """Whether it tries the points of the same search without checkpoints and without seconds to spend."""
+        return bool(self.segments or self.matches)
+
 
 def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> str:
     """The identity of the search at a place.
@@ -46,6 +53,7 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
     counts through its own key. A ``salt`` keeps a search for itself.
     """
     settings = spec.search
+    draws = {"draws": DRAWS_VERSION} if place.follows_draws else {}
     exponential, geometric = settings.sampler is Sampler.RANDOM_EXPONENTIAL, settings.scheme is Scheme.GEOMETRIC
     factors = (settings.learning_rate_factor, settings.regularization_factor)
     return digest(
@@ -74,6 +82,7 @@ def search_key(spec: ExperimentSpec, place: Place, salt: str | None = None) -> s
             "limits": asdict(spec.limits),
             "salt": salt,
         }
+        | draws
     )
 
 

@@ -28,7 +28,8 @@ class PlannedSearch:
     decides the last stage of its prefix, ``earlier`` the same stage's search of the phase before, whose incumbent is
     the first trial here; ``matches`` are the searches whose measured seconds this one may spend. A search opens when
     all of them have ended. ``used_by`` are indexes into the experiment's variants, ``segments`` the layers at which
-    gradient checkpointing keeps activations.
+    gradient checkpointing keeps activations. ``draws`` is the key that random draws depend on where it is not ``key``:
+    searches of the same trainings, with checkpoints or for longer, try the same points, so that luck parts them less.
     """
 
     key: str
@@ -46,6 +47,7 @@ class PlannedSearch:
     objective: Objective = Objective.CLASSIFICATION
     segments: tuple[int, ...] = ()
     matches: tuple[str, ...] = ()
+    draws: str | None = None
 
     @property
     def depth(self) -> int:
@@ -126,7 +128,7 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mappin
             PlannedVariant(variant, number, tuple(paths[index, seed] for seed in searched_seeds(spec)))
             for index, variant in enumerate(spec.variants)
         ]
-    searches = tuple(_search(spec, key, node) for key, node in nodes.items())
+    searches = tuple(_search(spec, key, node, salt) for key, node in nodes.items())
     work = full_work(spec, searches, _leaves(planned))
     return Plan(
         searches=searches,
@@ -258,7 +260,7 @@ def _stages(spec: ExperimentSpec, variant: Variant) -> tuple[Stage, ...]:
     return (replace(whole, norms=_cuts(spec, variant)),) if variant.normalize_cuts else (whole,)
 
 
-def _search(spec: ExperimentSpec, key: str, node: _Node) -> PlannedSearch:
+def _search(spec: ExperimentSpec, key: str, node: _Node, salt: str | None) -> PlannedSearch:
     place, classes, head = node.place, spec.dataset.classes, spec.recipe.head
     return PlannedSearch(
         key=key,
@@ -276,7 +278,14 @@ def _search(spec: ExperimentSpec, key: str, node: _Node) -> PlannedSearch:
         objective=place.objective,
         segments=place.segments,
         matches=place.matches,
+        draws=search_key(spec, _plain(spec, node), salt) if place.follows_draws else None,
     )
+
+
+def _plain(spec: ExperimentSpec, node: _Node) -> Place:
+    """The same trainings without checkpoints, in a search of as many trials as the phase has."""
+    phase = replace(node.place.phase, trials=spec.phases[node.number].trials)
+    return replace(node.place, phase=phase, segments=(), matches=())
 
 
 def _name(dataset: str, key: str, node: _Node) -> str:

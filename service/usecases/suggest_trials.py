@@ -110,7 +110,7 @@ def _brief(standing: Standing) -> SearchBrief:
     search, settings = standing.search, standing.search.spec.search
     ancestors = [frozen.point for frozen in standing.prefix]
     return SearchBrief(
-        key=search.key,
+        key=search.planned.draws or search.key,
         sampler=settings.sampler,
         space=search.space,
         trials=search.budget,

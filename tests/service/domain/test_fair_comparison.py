@@ -87,6 +87,17 @@ def test_norms_and_segments_stand_at_the_cuts_and_make_searches_of_their_own(und
     assert len({search.key for (search,) in searches.values()}) == 3
 
 
+def test_checkpoints_and_seconds_follow_the_draws_of_the_same_search_without(understand: Understand) -> None:
+    totals: list[dict[str, Any]] = [TOTAL | {"budget": budget} for budget in ("epochs", "passes", "seconds")]
+    totals += [total | {"checkpointing": True} for total in totals]
+    spec = understand(architectures=THREE, variants=[*totals, PARTIAL])
+    found = [search for (search,) in list(planned(spec).values())[: len(totals)]]
+    plain, passes = found[0].key, found[1].key
+    assert [search.draws for search in found] == [None, None, plain, plain, passes, plain]
+    assert len({search.key for search in found}) == len(totals)
+    assert {search.draws for search in planned(spec)["A partial"]} == {None}
+
+
 def test_only_stages_before_the_last_learn_without_labels(understand: Understand) -> None:
     spec = understand(
         architectures=THREE | {"B": ["Conv-3-8"]},

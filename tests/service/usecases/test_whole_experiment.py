@@ -69,6 +69,44 @@ def test_the_second_phase_starts_from_the_first_ones_incumbent(lab: Lab) -> None
     assert (start.origin, start.hyperparameters) == ("incumbent", first.incumbent)
 
 
+def test_a_stage_starts_from_what_the_stages_before_it_found_and_never_from_its_siblings(lab: Lab) -> None:
+    first = "Conv-3-4 Pool-2"
+    networks = {"A": [first, "Conv-3-4", "Conv-3-8"], "B": [first, "Conv-3-8"]}
+    experiment = lab.submit(
+        networks,
+        variants=[{"architecture": name, "learning": "partial"} for name in networks],
+        phases=[{"epochs": 1, "trials": 4}],
+    )
+    lab.drive(experiment, lab.worker())
+
+    searches = get_experiment(lab.store, experiment).stage_searches
+    found = {search.id: search.incumbent for search in searches}
+    (root,), siblings, (last,) = ([search for search in searches if search.depth == depth] for depth in range(3))
+    (before,) = (search for search in siblings if search.id == last.parent)
+    starts = {
+        search.id: [t.hyperparameters for t in list_trials(lab.store, search.id) if t.origin == "incumbent"]
+        for search in searches
+    }
+    assert starts[root.id] == []
+    assert [starts[search.id] for search in siblings] == [[found[root.id]]] * 2
+    assert starts[last.id] == list(dict.fromkeys([found[root.id], found[before.id]])), "each point once"
+
+
+def test_checkpointed_total_tries_what_plain_total_tries(lab: Lab) -> None:
+    total = {"architecture": "A", "learning": "total"}
+    experiment = lab.submit(
+        {"A": ["Conv-3-4", "Conv-3-4"]}, variants=[total, total | {"checkpointing": True}], search={"sampler": "random"}
+    )
+    lab.drive(experiment, lab.worker())
+
+    plain, checkpointed = (
+        [trial.hyperparameters for trial in list_trials(lab.store, search.id)]
+        for search in get_experiment(lab.store, experiment).stage_searches
+    )
+    assert plain == checkpointed
+    assert len(plain) == len(set(plain)) > 1
+
+
 def test_the_report_tells_the_incumbents_figures(lab: Lab) -> None:
     experiment = lab.submit(TREE, seeds=[0, 7])
     lab.drive(experiment, lab.worker())
