@@ -184,14 +184,11 @@ def test_a_stop_is_heard_in_the_features_of_a_training(digits: Dataset, bench: W
     assert control.checks == 3
 
 
-def test_a_stop_is_heard_between_two_batches_of_the_test_set(
-    digits: Dataset, bench: Workbench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("worker.training.evaluate.EVALUATION_BATCH", 100)
+def test_a_stop_is_heard_between_two_batches_of_the_test_set(digits: Dataset, bench: Workbench) -> None:
     first = keep(bench, FIRST, train_stage(replace(JOB, budget=Budget(1)), digits, bench))
     whole, stopped = StopsAt(0), StopsAt(2)
     evaluate_chain([first], digits, "auto", bench, whole.check)
-    assert whole.checks == 4, "as many as there are batches"
+    assert whole.checks == 8, "as many as there are batches of 50 in 360 images"
 
     with pytest.raises(Stopped):
         evaluate_chain([first], digits, "auto", bench, stopped.check)

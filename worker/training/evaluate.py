@@ -9,7 +9,9 @@ from worker.training.data import Labelled
 from worker.training.device import autocast
 from worker.training.network import StageNetwork
 
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 50
+"""As many images as frozen features are made of at once. A training passes its own batch: looking at what it learned
+takes no more memory than learning it, which ``limits.memory`` bounds. The batch changes no answer."""
 
 Check = Callable[[], None]
 """Called between the batches of a pass; what it raises ends the pass."""
@@ -25,9 +27,10 @@ def accuracy(
     dtype: torch.dtype,
     picked: Tensor | None = None,
     check: Check = unwatched,
+    batch_size: int = EVALUATION_BATCH,
 ) -> float:
     """The fraction of inputs classified rightly, in eval mode; of ``picked`` numbers (int64, CPU) alone if given."""
-    found = classified_rightly(network, data, dtype, picked, check)
+    found = classified_rightly(network, data, dtype, picked, check, batch_size)
     return int(found.sum()) / len(found)
 
 
@@ -38,18 +41,19 @@ def classified_rightly(
     dtype: torch.dtype,
     picked: Tensor | None = None,
     check: Check = unwatched,
+    batch_size: int = EVALUATION_BATCH,
 ) -> Tensor:
     """Which inputs are classified rightly (bool, (n,), on the training device); otherwise as ``accuracy``."""
     device = data.labels.device
     was_training = network.training
     network.eval()
     if picked is None:
-        batches = data.inputs.batches(EVALUATION_BATCH)
-        labels = torch.split(data.labels, EVALUATION_BATCH)
+        batches = data.inputs.batches(batch_size)
+        labels = torch.split(data.labels, batch_size)
     else:
-        chunks = torch.split(picked, EVALUATION_BATCH)
+        chunks = torch.split(picked, batch_size)
         batches = (data.inputs.batch(chunk) for chunk in chunks)
-        labels = torch.split(data.labels[picked.to(device)], EVALUATION_BATCH)
+        labels = torch.split(data.labels[picked.to(device)], batch_size)
     found = []
     with autocast(device, dtype):
         for inputs, expected in zip(batches, labels, strict=True):

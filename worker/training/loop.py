@@ -239,12 +239,15 @@ class StageTraining:
     def _validate(self) -> float:
         position = self.position
         begun = time.perf_counter()
-        measured = accuracy(self.network, self.validation, self.dtype)
+        measured = self._accuracy(self.validation)
         position.evaluation_seconds += time.perf_counter() - begun
         loss = position.loss_sum / position.loss_steps
         position.curve.append(CurvePoint(position.step, self._epochs(), measured, loss))
         position.loss_sum, position.loss_steps = 0.0, 0
         return measured
+
+    def _accuracy(self, data: Labelled, picked: Tensor | None = None) -> float:
+        return accuracy(self.network, data, self.dtype, picked, batch_size=self.recipe.batch_size)
 
     def _epochs(self) -> float:
         return self.position.epoch + self.position.batch / self.batches
@@ -280,10 +283,10 @@ class StageTraining:
         trained = validated = chance
         if ending is not Ending.DIVERGED:
             begun = time.perf_counter()
-            trained = accuracy(self.network, self.train, self.dtype, picked)
+            trained = self._accuracy(self.train, picked)
             validated = position.curve[-1].validation_accuracy if position.curve else chance
             if not position.curve or position.curve[-1].step != position.step:
-                validated = accuracy(self.network, self.validation, self.dtype)
+                validated = self._accuracy(self.validation)
             position.evaluation_seconds += time.perf_counter() - begun
         return TrainingResult(
             ending=ending,

@@ -1,8 +1,9 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from worker.training.data import TensorSource
 from worker.training.errors import Cancelled, ForeignState, MemoryLimitExceeded, OutOfMemory, Paused, TimeLimitExceeded
 from worker.training.loop import Progress, StageTraining, mixed_seed, report_batches
 from worker.training.spec import Budget, Command, Ending, Hyperparameters, Limits, Recipe
@@ -31,6 +32,27 @@ def test_it_learns_and_says_what_it_took(make_training: MakeTraining, precision:
     assert result.curve[-1].step == result.steps
     assert result.training_seconds > 0
     assert result.evaluation_seconds > 0
+
+
+def test_nothing_that_is_looked_at_is_larger_than_a_batch(
+    make_training: MakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    batch, batches = TensorSource.batch, TensorSource.batches
+
+    def one(source: TensorSource, indices: torch.Tensor) -> torch.Tensor:
+        seen.append(len(indices))
+        return batch(source, indices)
+
+    def several(source: TensorSource, size: int) -> Iterator[torch.Tensor]:
+        for values in batches(source, size):
+            seen.append(len(values))
+            yield values
+
+    monkeypatch.setattr(TensorSource, "batch", one)
+    monkeypatch.setattr(TensorSource, "batches", several)
+    make_training(Recipe(batch_size=20)).run()
+    assert max(seen) == 20
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
