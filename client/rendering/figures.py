@@ -22,8 +22,8 @@ LONG_TAIL = 15.0
 CAPTIONS = {
     "costs": "Accuracy over training time and over memory. A line joins Total and Partial Learning where the report "
     "compares them; bars are 95 % intervals over seeds.",
-    "differences": "Differences in percentage points with 95 % intervals. What crosses the line at zero is within the "
-    "noise.",
+    "differences": "Differences in percentage points, each with a 95 % interval of its own. What crosses the line at "
+    "zero is within the noise; where many are compared, others are too: the tables' verdicts are adjusted for that.",
     "hyperparameters": "Learning rate and regularization from stage to stage.",
     "curves": "Learning curves: validation accuracy of each stage's incumbent over its epochs. Numbers are stages.",
     "search": "The best validation accuracy found so far over the search time, stage after stage.",

@@ -7,13 +7,14 @@ from uuid import UUID
 
 from service.domain.comparisons import compare
 from service.domain.conditions import budgets, conditions
-from service.domain.experiment import ExperimentSpec, Variant
-from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, find
+from service.domain.experiment import ExperimentSpec, SearchSettings, Variant
+from service.domain.findings import Findings, Probe, Run, SearchFacts, Training, Tried, find
 from service.domain.plan import PlannedVariant
 from service.domain.published import PublishedLine, follows_protocol, published
 from service.domain.report import CurvePoint, PhaseLine, Report, StageLine, VariantLine
 from service.domain.report_notes import notes
-from service.domain.states import ExperimentState, SearchState, TrialOrigin
+from service.domain.schemes import fill
+from service.domain.states import ExperimentState, Sampler, SearchState, TrialOrigin
 from service.domain.statistics import Interval, accuracy_interval, falls_short, interval
 from service.domain.trends import trends
 
@@ -65,9 +66,7 @@ def assemble_report(
         saved_seconds=sum(search.saved_seconds + search.reused_fit_seconds for search in searches.values()),
         reused_fits=sum(search.reused_fits for search in searches.values()),
         decided_searches=len(decided),
-        enqueued_incumbents=sum(
-            search.chosen is not None and search.chosen.origin is TrialOrigin.ENQUEUED for search in decided
-        ),
+        enqueued_incumbents=sum(_by_hand(search.chosen, spec.search) for search in decided),
         memory_limit=spec.limits.memory,
         shared_searches=sum(search.shared_with is not None for search in searches.values()),
         recipe=spec.recipe,
@@ -77,6 +76,15 @@ def assemble_report(
         budgets=budgets(spec),
     )
     return replace(report, notes=tuple(notes(spec, report, searches.values())))
+
+
+def _by_hand(chosen: Tried | None, settings: SearchSettings) -> bool:
+    """Whether a point of the submission won, enqueued here or come here as the incumbent of an earlier search."""
+    if chosen is None or chosen.origin is not TrialOrigin.INCUMBENT:
+        return chosen is not None and chosen.origin is TrialOrigin.ENQUEUED
+    exponential = settings.sampler is Sampler.RANDOM_EXPONENTIAL
+    picked = (*settings.enqueue, settings.initial) if exponential else settings.enqueue
+    return chosen.point in [fill(point, chosen.point.values) for point in picked]
 
 
 def _variant(

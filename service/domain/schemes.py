@@ -1,5 +1,7 @@
 """What a scheme makes of the search space: which axes a stage has, and what a point of another stage is worth here."""
 
+from collections.abc import Iterable
+
 from service.domain.experiment import SearchSettings
 from service.domain.layers import Conv, Stage
 from service.domain.space import PARAMETERS, Interval, Point, Space
@@ -42,11 +44,10 @@ def shown_space(settings: SearchSettings, stage: Stage) -> Space:
     return widen(space) if settings.second_round else space
 
 
-def fill(point: Point, space: Space) -> Point:
-    """The point on the axes of ``space``: those it lacks are what makes every layer the same as the base."""
+def fill(point: Point, axes: Iterable[str]) -> Point:
+    """The point on these axes: those it lacks are what makes every layer the same as the base."""
     values = point.values
-    filled = {name: values.get(name, _neutral(name, point)) for name in space.axes}
-    return Point.of(filled)
+    return Point.of({name: values.get(name, _neutral(name, point)) for name in axes})
 
 
 def widen(space: Space, factor: float = SECOND_ROUND_FACTOR) -> Space:

@@ -53,13 +53,13 @@ def start_points(
     that lie inside it. Random exponential search has one: the earlier phase's incumbent or the initial point (paper,
     section 4.2).
     """
-    incumbent = [] if earlier is None else [Suggestion(fill(earlier, space), TrialOrigin.INCUMBENT)]
+    incumbent = [] if earlier is None else [Suggestion(fill(earlier, space.axes), TrialOrigin.INCUMBENT)]
     if settings.sampler is Sampler.RANDOM_EXPONENTIAL:
         return tuple(incumbent or [Suggestion(settings.initial, TrialOrigin.ENQUEUED)])
     widest = shown_space(settings, stage)
     enqueued, inherited = (
-        (fill(point, space) for point in settings.enqueue),
-        (fill(point, space) for point in ancestors),
+        (fill(point, space.axes) for point in settings.enqueue),
+        (fill(point, space.axes) for point in ancestors),
     )
     wanted = [
         *(suggestion for suggestion in incumbent if widest.holds(suggestion.point)),

@@ -85,4 +85,4 @@ def _falls(step: Step) -> bool:
 
 
 def _chance(p_value: float | None) -> str:
-    return "" if p_value is None else f" (sign test, p = {p_value:.3f})"
+    return "" if p_value is None else f" (sign test, p = {p_value:.3f}, not adjusted)"

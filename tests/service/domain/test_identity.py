@@ -8,8 +8,8 @@ from service.domain import identity
 from service.domain.experiment import ExperimentSpec, Limits, Phase, Split
 from service.domain.identity import Place, search_key
 from service.domain.plan import plan_experiment
-from service.domain.space import DEFAULT_SPACE, Point
-from service.domain.states import Sampler, Schedule
+from service.domain.space import DEFAULT_SPACE, Interval, Point
+from service.domain.states import Pruner, Sampler, Schedule, Scheme
 
 Understand = Callable[..., ExperimentSpec]
 
@@ -35,6 +35,14 @@ def test_the_initial_point_counts_only_where_it_is_used(understand: Understand) 
         replace(each, search=replace(each.search, sampler=Sampler.RANDOM_EXPONENTIAL)) for each in (spec, elsewhere)
     )
     assert key(exponential) != key(moved)
+
+
+def test_factors_count_only_where_layers_are_their_multiples(understand: Understand) -> None:
+    spec = understand()
+    wider = replace(spec, search=replace(spec.search, learning_rate_factor=Interval(0.1, 10)))
+    assert key(spec) == key(wider)
+    geometric, other = (replace(each, search=replace(each.search, scheme=Scheme.GEOMETRIC)) for each in (spec, wider))
+    assert key(geometric) != key(other)
 
 
 def test_what_is_noise_counts_only_where_it_brings_a_second_round(
@@ -63,8 +71,14 @@ def test_what_is_noise_counts_only_where_it_brings_a_second_round(
             spec,
             search=replace(spec.search, space=replace(DEFAULT_SPACE, learning_rate=DEFAULT_SPACE.regularization)),
         ),
+        lambda spec: replace(spec, search=replace(spec.search, pruner=Pruner.MEDIAN)),
+        lambda spec: replace(spec, search=replace(spec.search, range_test=True)),
+        lambda spec: replace(spec, search=replace(spec.search, second_round=3)),
+        lambda spec: replace(spec, search=replace(spec.search, confirm_seeds=1)),
+        lambda spec: replace(spec, search=replace(spec.search, scheme=Scheme.PER_LAYER)),
         lambda spec: replace(spec, seeds=(1,)),
         lambda spec: replace(spec, limits=Limits(memory=2**30)),
+        lambda spec: replace(spec, limits=Limits(time=60)),
     ],
 )
 def test_everything_that_determines_a_search_changes_its_key(
@@ -82,6 +96,9 @@ def test_budget_prefix_phase_before_and_salt_count(understand: Understand) -> No
         key(spec, phase=Phase(1, 12)),
         key(spec, parent="a"),
         key(spec, earlier="a"),
+        key(spec, segments=(1,)),
+        key(spec, matches=("a",)),
+        key(spec, matches=("b",)),
         key(spec, salt="a"),
     ]
     assert len(set(keys)) == len(keys)

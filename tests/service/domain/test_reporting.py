@@ -217,6 +217,30 @@ def test_reuse_and_hand_picked_points_are_counted(spec: ExperimentSpec, searches
     assert (report.enqueued_incumbents, report.decided_searches) == (1, 3)
 
 
+BY_HAND = {"learning_rate": 0.01, "regularization": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("search", "counted"),
+    [
+        ({"enqueue": [BY_HAND]}, 1),
+        ({"sampler": "random-exponential", "initial": BY_HAND}, 1),
+        ({"enqueue": [BY_HAND | {"learning_rate": 0.03}]}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_hand_picked_point_that_wins_again_as_an_incumbent_is_still_hand_picked(
+    understand: Understand, search: dict[str, object], counted: int
+) -> None:
+    spec = understand(architectures={"A": ["Conv-3-8", "Pool-2"], "B": ["Conv-3-8"]}, search=search)
+    found = facts(plan_experiment(spec), [0.60, 0.50, 0.55])
+    incumbent, *others = found
+    found[incumbent] = replace(found[incumbent], chosen=tried(0.5, origin=TrialOrigin.INCUMBENT))
+    # The same point by chance is not by hand.
+    assert {found[key].chosen for key in others} == {tried(0.50), tried(0.55)}
+    assert tell(spec, found).enqueued_incumbents == counted
+
+
 def test_budgets_of_all_phases_and_rules_are_told(understand: Understand) -> None:
     variants = [
         {"architecture": "A", "learning": "partial"},

@@ -41,8 +41,8 @@ def test_steps_that_variants_share_count_once(understand: Understand) -> None:
     # Two heads of three, one of two: nothing that coins would not do.
     assert [trend.learning_rate_p_value, trend.regularization_p_value] == pytest.approx([1.0, 1.0])
     assert trend.sentence == (
-        "From one stage to the next the learning rate rises in 2 of 3 steps (sign test, p = 1.000) and "
-        "regularization falls in 1 (sign test, p = 1.000); throughout, in 2 and 1 of 3 partial variants."
+        "From one stage to the next the learning rate rises in 2 of 3 steps (sign test, p = 1.000, not adjusted) and "
+        "regularization falls in 1 (sign test, p = 1.000, not adjusted); throughout, in 2 and 1 of 3 partial variants."
     )
 
 

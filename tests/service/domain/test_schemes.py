@@ -50,13 +50,13 @@ def test_layers_are_searched_where_the_stage_is_and_factors_where_the_submission
 def test_a_start_point_is_the_same_for_every_layer(settings: Callable[..., SearchSettings], scheme: Scheme) -> None:
     space = stage_space(settings(scheme), STAGE)
 
-    filled = fill(POINT, space)
+    filled = fill(POINT, space.axes)
 
     assert space.holds(filled)
     assert {value for name, value in filled.values.items() if name.startswith("learning_rate")} <= {1e-2, 1.0}
     assert {value for name, value in filled.values.items() if name.startswith("regularization")} <= {1e-3, 1.0}
     assert all(value == 1.0 for name, value in filled.values.items() if name.endswith("factor"))
-    assert fill(filled, space) == filled
+    assert fill(filled, space.axes) == filled
 
 
 def test_an_incumbent_of_another_stage_keeps_the_layers_that_both_have(
@@ -65,8 +65,8 @@ def test_an_incumbent_of_another_stage_keeps_the_layers_that_both_have(
     shallow, deep = (stage_space(settings(Scheme.PER_LAYER), stage) for stage in (STAGE, DEEPER))
     incumbent = Point.of({name: 1e-2 / (number + 1) for number, name in enumerate(deep.axes)})
 
-    there = fill(incumbent, shallow)
-    back = fill(there, deep)
+    there = fill(incumbent, shallow.axes)
+    back = fill(there, deep.axes)
 
     assert there.values == {name: incumbent.values[name] for name in shallow.axes}
     assert (back.values["learning_rate_3"], back.values["regularization_3"]) == (1e-2, 5e-3)
@@ -99,7 +99,7 @@ def test_optuna_is_shown_one_space_that_holds_both_rounds(settings: Callable[...
 
 def test_a_space_holds_points_with_exactly_its_axes() -> None:
     geometric = replace(DEFAULT_SPACE, more=FACTORS)
-    inside = fill(POINT, geometric)
+    inside = fill(POINT, geometric.axes)
 
     assert geometric.holds(inside)
     assert not geometric.holds(POINT)

@@ -132,7 +132,7 @@ def test_axes_are_drawn_independently() -> None:
     ],
 )
 def test_the_model_of_more_axes_waits_for_more_points(axes: int, trials: int, start: int, expected: int) -> None:
-    points = tuple(Suggestion(fill(one.point, space(axes)), one.origin) for one in START[:start])
+    points = tuple(Suggestion(fill(one.point, space(axes).axes), one.origin) for one in START[:start])
     searched = brief(Sampler.TPE, space(axes), trials, points)
 
     assert blind(searched) == expected
