@@ -35,7 +35,7 @@ format: install ## what ruff can mend by itself
 	$(BIN)/ruff format .
 
 test: lint ## lint, then all tests (PYTEST_ARGS="-k plan" for some, JOBS=1 for one after the other)
-	$(BIN)/pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 chaos: install ## what kills processes and damages connections, in minutes (part of make test)
 	$(BIN)/pytest -m chaos $(PYTEST_ARGS)

@@ -23,7 +23,7 @@ CAPTIONS = {
     "costs": "Accuracy over training time and over memory. A line joins Total and Partial Learning where the report "
     "compares them; bars are 95 % intervals over seeds.",
     "differences": "Differences in percentage points, each with a 95 % interval of its own. What crosses the line at "
-    "zero is within the noise; where many are compared, others are too: the tables' verdicts are adjusted for that.",
+    "zero is within the noise; where many are compared, some others are too: the tables' verdicts are adjusted.",
     "hyperparameters": "Learning rate and regularization from stage to stage.",
     "curves": "Learning curves: validation accuracy of each stage's incumbent over its epochs. Numbers are stages.",
     "search": "The best validation accuracy found so far over the search time, stage after stage.",

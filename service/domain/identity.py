@@ -17,7 +17,7 @@ TRAINING_VERSION = 2
 RANGE_TEST_VERSION = 3
 # And for who gets a second round, beside what is taken for noise.
 SECOND_ROUND_VERSION = 2
-# And for what the searches draw that follow the draws of another: they once had draws of their own.
+# And for searches that draw the points of another: they once drew their own.
 DRAWS_VERSION = 1
 VALUE = "validation-accuracy"
 FIRST_CONFIRMATION_SEED = 1_000_000

@@ -128,7 +128,7 @@ def plan_experiment(spec: ExperimentSpec, salt: str | None = None, apart: Mappin
             PlannedVariant(variant, number, tuple(paths[index, seed] for seed in searched_seeds(spec)))
             for index, variant in enumerate(spec.variants)
         ]
-    searches = tuple(_search(spec, key, node, salt) for key, node in nodes.items())
+    searches = tuple(_searches(spec, nodes, identify))
     work = full_work(spec, searches, _leaves(planned))
     return Plan(
         searches=searches,
@@ -260,7 +260,18 @@ def _stages(spec: ExperimentSpec, variant: Variant) -> tuple[Stage, ...]:
     return (replace(whole, norms=_cuts(spec, variant)),) if variant.normalize_cuts else (whole,)
 
 
-def _search(spec: ExperimentSpec, key: str, node: _Node, salt: str | None) -> PlannedSearch:
+def _searches(
+    spec: ExperimentSpec, nodes: Mapping[str, _Node], identify: Callable[[Place], str]
+) -> Iterator[PlannedSearch]:
+    """In the order of ``nodes``, where phases follow each other."""
+    drawn: dict[str, str] = {}
+    for key, node in nodes.items():
+        draws = identify(_plain(spec, node, drawn)) if node.place.follows_draws else None
+        drawn[key] = draws or key
+        yield _search(spec, key, node, draws)
+
+
+def _search(spec: ExperimentSpec, key: str, node: _Node, draws: str | None) -> PlannedSearch:
     place, classes, head = node.place, spec.dataset.classes, spec.recipe.head
     return PlannedSearch(
         key=key,
@@ -278,14 +289,15 @@ def _search(spec: ExperimentSpec, key: str, node: _Node, salt: str | None) -> Pl
         objective=place.objective,
         segments=place.segments,
         matches=place.matches,
-        draws=search_key(spec, _plain(spec, node), salt) if place.follows_draws else None,
+        draws=draws,
     )
 
 
-def _plain(spec: ExperimentSpec, node: _Node) -> Place:
-    """The same trainings without checkpoints, in a search of as many trials as the phase has."""
+def _plain(spec: ExperimentSpec, node: _Node, drawn: Mapping[str, str]) -> Place:
+    """The same trainings without checkpoints, in a search of as many trials as the phase has, in every phase."""
     phase = replace(node.place.phase, trials=spec.phases[node.number].trials)
-    return replace(node.place, phase=phase, segments=(), matches=())
+    earlier = node.place.earlier and drawn[node.place.earlier]
+    return replace(node.place, phase=phase, earlier=earlier, segments=(), matches=())
 
 
 def _name(dataset: str, key: str, node: _Node) -> str:

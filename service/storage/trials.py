@@ -204,7 +204,7 @@ def judged(tx: Transaction, task: UUID) -> tuple[UUID, int, PruningBrief] | None
     """Which search and ordinal a task's trial has, and what prunes it; None when nothing does."""
     row = tx.execute(
         """
-        SELECT s.id, s.key, s.spec #>> '{search,pruner}' AS pruner, tr.ordinal
+        SELECT s.id, coalesce(s.planned ->> 'draws', s.key) AS key, s.spec #>> '{search,pruner}' AS pruner, tr.ordinal
         FROM task t JOIN trial tr ON tr.id = t.trial_id JOIN search s ON s.id = t.search_id
         WHERE t.id = :task AND s.spec #>> '{search,pruner}' <> 'none'
         """,

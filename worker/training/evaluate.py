@@ -1,4 +1,8 @@
-"""Accuracy of a stage network."""
+"""Accuracy of a stage network, over as many images at once as frozen features are made of, if nothing else is said.
+
+A training passes its own batch size: looking at what it learned takes no more memory than learning it, which
+``limits.memory`` bounds. On CPUs no answer was seen to depend on the batch, but for batches of a single image.
+"""
 
 from collections.abc import Callable
 
@@ -8,10 +12,7 @@ from torch import Tensor
 from worker.training.data import Labelled
 from worker.training.device import autocast
 from worker.training.network import StageNetwork
-
-EVALUATION_BATCH = 50
-"""As many images as frozen features are made of at once. A training passes its own batch: looking at what it learned
-takes no more memory than learning it, which ``limits.memory`` bounds. The batch changes no answer."""
+from worker.training.recompute import BLOCK
 
 Check = Callable[[], None]
 """Called between the batches of a pass; what it raises ends the pass."""
@@ -27,7 +28,7 @@ def accuracy(
     dtype: torch.dtype,
     picked: Tensor | None = None,
     check: Check = unwatched,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int = BLOCK,
 ) -> float:
     """The fraction of inputs classified rightly, in eval mode; of ``picked`` numbers (int64, CPU) alone if given."""
     found = classified_rightly(network, data, dtype, picked, check, batch_size)
@@ -41,7 +42,7 @@ def classified_rightly(
     dtype: torch.dtype,
     picked: Tensor | None = None,
     check: Check = unwatched,
-    batch_size: int = EVALUATION_BATCH,
+    batch_size: int = BLOCK,
 ) -> Tensor:
     """Which inputs are classified rightly (bool, (n,), on the training device); otherwise as ``accuracy``."""
     device = data.labels.device

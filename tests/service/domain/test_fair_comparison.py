@@ -87,15 +87,22 @@ def test_norms_and_segments_stand_at_the_cuts_and_make_searches_of_their_own(und
     assert len({search.key for (search,) in searches.values()}) == 3
 
 
-def test_checkpoints_and_seconds_follow_the_draws_of_the_same_search_without(understand: Understand) -> None:
+@pytest.mark.parametrize("salt", [None, "apart"])
+def test_checkpoints_and_seconds_follow_the_draws_of_the_same_search_without(
+    understand: Understand, salt: str | None
+) -> None:
     totals: list[dict[str, Any]] = [TOTAL | {"budget": budget} for budget in ("epochs", "passes", "seconds")]
     totals += [total | {"checkpointing": True} for total in totals]
-    spec = understand(architectures=THREE, variants=[*totals, PARTIAL])
-    found = [search for (search,) in list(planned(spec).values())[: len(totals)]]
-    plain, passes = found[0].key, found[1].key
-    assert [search.draws for search in found] == [None, None, plain, plain, passes, plain]
-    assert len({search.key for search in found}) == len(totals)
-    assert {search.draws for search in planned(spec)["A partial"]} == {None}
+    phases = [{"epochs": 1, "trials": 3}, {"epochs": 2, "trials": 2}, {"epochs": 2, "trials": 2, "start": "initial"}]
+    plan = plan_experiment(understand(architectures=THREE, variants=[*totals, PARTIAL], phases=phases), salt)
+    searches = {search.key: search for search in plan.searches}
+    for phase in range(len(phases)):
+        *found, partial = (line for line in plan.variants if line.phase == phase)
+        plain, passes = found[0].path[0], found[1].path[0]
+        draws = [searches[line.path[0]].draws for line in found]
+        assert draws == [None, None, plain, plain, passes, plain]
+        assert len({line.path[0] for line in found}) == len(totals)
+        assert {searches[key].draws for key in partial.path} == {None}
 
 
 def test_only_stages_before_the_last_learn_without_labels(understand: Understand) -> None:

@@ -43,6 +43,23 @@ def test_a_trial_that_falls_behind_is_told_to_end(lab: Lab) -> None:
     assert [set(other.reports) for other in others] == [{(5, 0.6), (10, 0.7)}, set()]
 
 
+def test_checkpointed_total_is_pruned_by_the_brackets_of_plain_total(lab: Lab) -> None:
+    total = {"architecture": "A", "learning": "total"}
+    lab.submit(
+        {"A": ["Conv-3-4", "Conv-3-4"]},
+        variants=[total, total | {"checkpointing": True}],
+        search={"pruner": "hyperband"},
+    )
+    worker, judge = lab.worker(slots=6), Judge()
+    lab.plan()
+    while (lease := lab.lease(worker)) is not None:
+        beat(lab, judge, lease, (5, 0.6))
+    assert len(judge.seen) > 2
+    plain = "SELECT key FROM search WHERE planned ->> 'draws' IS NULL"
+    assert {brief.key for brief, _, _ in judge.seen} == {lab.value(plain)}
+    assert len(lab.rows("SELECT DISTINCT search_id FROM trial WHERE state = 'running'")) == 2
+
+
 def test_it_sees_what_every_attempt_measured_and_the_last_of_each_step(lab: Lab) -> None:
     lab.submit(search={"pruner": "asha"})
     worker, judge = lab.worker(), Judge()

@@ -87,24 +87,37 @@ def test_a_stage_starts_from_what_the_stages_before_it_found_and_never_from_its_
         search.id: [t.hyperparameters for t in list_trials(lab.store, search.id) if t.origin == "incumbent"]
         for search in searches
     }
+    assert len({found[search.id] for search in (root, *siblings)}) == 3, "else a sibling's point would not be seen"
     assert starts[root.id] == []
     assert [starts[search.id] for search in siblings] == [[found[root.id]]] * 2
-    assert starts[last.id] == list(dict.fromkeys([found[root.id], found[before.id]])), "each point once"
+    assert starts[last.id] == [found[root.id], found[before.id]]
 
 
-def test_checkpointed_total_tries_what_plain_total_tries(lab: Lab) -> None:
+def test_checkpointed_total_and_one_with_seconds_try_what_plain_total_tries(lab: Lab) -> None:
     total = {"architecture": "A", "learning": "total"}
     experiment = lab.submit(
-        {"A": ["Conv-3-4", "Conv-3-4"]}, variants=[total, total | {"checkpointing": True}], search={"sampler": "random"}
+        {"A": ["Conv-3-4", "Conv-3-4"]},
+        variants=[
+            total,
+            total | {"checkpointing": True},
+            total | {"budget": "seconds"},
+            {"architecture": "A", "learning": "partial"},
+        ],
+        search={"sampler": "random"},
     )
     lab.drive(experiment, lab.worker())
 
-    plain, checkpointed = (
-        [trial.hyperparameters for trial in list_trials(lab.store, search.id)]
+    tried = {
+        name: [trial.hyperparameters for trial in list_trials(lab.store, search.id)]
         for search in get_experiment(lab.store, experiment).stage_searches
-    )
-    assert plain == checkpointed
+        for name in search.used_by
+        if search.depth == 0
+    }
+    plain = tried["A total"]
     assert len(plain) == len(set(plain)) > 1
+    assert tried["A total, checkpointed"] == plain
+    assert len(tried["A total, equal seconds"]) > len(plain)
+    assert tried["A total, equal seconds"][: len(plain)] == plain
 
 
 def test_the_report_tells_the_incumbents_figures(lab: Lab) -> None:
