@@ -29,7 +29,7 @@ class ExperimentSummary(Lenient):
     variants: int
     searches: int
     searches_decided: int
-    trials: int = Field(description="budget over all searches")
+    trials: int = Field(description="budget over all searches; of those that left no network, what they tried")
     trials_finished: int
 
 
@@ -67,7 +67,7 @@ class Experiment(ExperimentSummary):
 
     submission: dict[str, object]
     stage_searches: list[SearchView]
-    fits: int
+    fits: int = Field(description="as many as there can still be, with those there were; so are evaluations")
     fits_finished: int
     evaluations: int
     evaluations_finished: int
@@ -303,7 +303,7 @@ class Report(Lenient):
     phases: list[PhaseLine] = []
     baseline: str | None = Field(None, description="the variant that leads are measured against")
     leads: list[Lead] = []
-    comparisons: int = Field(0, description="different ones among gaps and leads")
+    comparisons: int = Field(0, description="different ones among gaps and leads; one that repeats another counts once")
     trends: list[Trend] = []
     search_seconds: float = Field(0.0, description="of all its searches, reused ones included")
     fit_seconds: float = Field(0.0, description="of all its fits with other seeds, reused ones included")

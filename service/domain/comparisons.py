@@ -1,7 +1,7 @@
 """Which variants a report compares, and what the comparisons say: paired over seeds, adjusted for their number."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import fmean
 
@@ -20,6 +20,8 @@ from service.domain.statistics import (
     ratio,
 )
 
+# The searches of a variant's stages, for every seed that is searched.
+Paths = tuple[tuple[str, ...], ...]
 WITHIN_NOISE = "within noise"
 RULES = {
     BudgetRule.EPOCHS: "at equal epochs per stage",
@@ -36,7 +38,10 @@ METHODS = {
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
-    """All of a report's; ``count`` of different ones, which is what their p-values are adjusted for."""
+    """All of a report's; ``count`` of different ones, which is what their p-values are adjusted for.
+
+    A checkpointed Total that did bit by bit what the plain one did asks nothing that the plain one has not asked.
+    """
 
     gaps: tuple[Gap, ...]
     leads: tuple[Lead, ...]
@@ -56,7 +61,7 @@ class _Pair:
     costs: Costs
 
     @property
-    def searches(self) -> frozenset[tuple[tuple[str, ...], ...]]:
+    def searches(self) -> frozenset[Paths]:
         """What is compared, whatever the variants are called."""
         return frozenset({self.first.planned.paths, self.second.planned.paths})
 
@@ -78,15 +83,37 @@ def compare(spec: ExperimentSpec, findings: Sequence[Findings]) -> Comparisons:
     # The best Total that fits may be of the same network, or the baseline by another name.
     leads += [pair for pair in _measured(spec, _partial_and_best_total(spec, findings)) if pair.searches not in told]
     leads.sort(key=lambda pair: pair.first.planned.phase)
-    chances = {pair.searches: pair.deciding.p_value for pair in [*gaps, *leads]}
-    adjusted = dict(zip(chances, holm(list(chances.values())), strict=True))
+    adjusted, count = _adjusted([*gaps, *leads], _repeats(findings))
     baseline = _baseline(spec)
     return Comparisons(
-        gaps=tuple(_gap(spec, pair, adjusted[pair.searches], len(adjusted)) for pair in gaps),
-        leads=tuple(_lead(spec, pair, adjusted[pair.searches], len(adjusted)) for pair in leads),
-        count=len(adjusted),
+        gaps=tuple(_gap(spec, pair, adjusted[pair.searches], count) for pair in gaps),
+        leads=tuple(_lead(spec, pair, adjusted[pair.searches], count) for pair in leads),
+        count=count,
         baseline=baseline.label if baseline in spec.variants else None,
     )
+
+
+def _adjusted(pairs: Sequence[_Pair], repeats: Mapping[Paths, Paths]) -> tuple[dict[frozenset[Paths], float], int]:
+    """The p-values of ``pairs`` by what they compare, and how many comparisons they are adjusted for."""
+    asked = {pair.searches: frozenset(repeats.get(paths, paths) for paths in pair.searches) for pair in pairs}
+    found = {pair.searches: pair.deciding.p_value for pair in pairs}
+    # A network beside its own repetition is no question.
+    chances = {asked[searches]: chance for searches, chance in found.items() if len(asked[searches]) > 1}
+    holms = dict(zip(chances, holm(list(chances.values())), strict=True))
+    return {searches: holms.get(asked[searches], chance) for searches, chance in found.items()}, len(holms)
+
+
+def _repeats(findings: Sequence[Findings]) -> dict[Paths, Paths]:
+    """Checkpointed Totals that trained as the plain ones did, to the last bit (decision 19), by whom they repeat."""
+    by_variant = {(item.planned.phase, item.planned.variant): item for item in findings}
+    found = {}
+    for (phase, variant), item in by_variant.items():
+        plain = by_variant.get((phase, replace(variant, checkpointing=False)))
+        if plain is None or plain is item:
+            continue
+        if (item.validation, item.test, item.right) == (plain.validation, plain.test, plain.right):
+            found[item.planned.paths] = plain.planned.paths
+    return found
 
 
 def _baseline(spec: ExperimentSpec) -> Variant:

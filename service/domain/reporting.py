@@ -14,7 +14,8 @@ from service.domain.published import PublishedLine, follows_protocol, published
 from service.domain.report import CurvePoint, PhaseLine, Report, StageLine, VariantLine
 from service.domain.report_notes import notes
 from service.domain.schemes import fill
-from service.domain.states import ExperimentState, Sampler, SearchState, TrialOrigin
+from service.domain.search import hand_picked
+from service.domain.states import ExperimentState, SearchState, TrialOrigin
 from service.domain.statistics import Interval, accuracy_interval, falls_short, interval
 from service.domain.trends import trends
 
@@ -80,11 +81,11 @@ def assemble_report(
 
 def _by_hand(chosen: Tried | None, settings: SearchSettings) -> bool:
     """Whether a point of the submission won, enqueued here or come here as the incumbent of an earlier search."""
-    if chosen is None or chosen.origin is not TrialOrigin.INCUMBENT:
-        return chosen is not None and chosen.origin is TrialOrigin.ENQUEUED
-    exponential = settings.sampler is Sampler.RANDOM_EXPONENTIAL
-    picked = (*settings.enqueue, settings.initial) if exponential else settings.enqueue
-    return chosen.point in [fill(point, chosen.point.values) for point in picked]
+    if chosen is None:
+        return False
+    if chosen.origin is not TrialOrigin.INCUMBENT:
+        return chosen.origin is TrialOrigin.ENQUEUED
+    return chosen.point in [fill(point, chosen.point.values) for point in hand_picked(settings)]
 
 
 def _variant(

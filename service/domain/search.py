@@ -38,6 +38,11 @@ def taken_over(reused: bool, decided_at: datetime | None, submitted_at: datetime
     return reused and decided_at is not None and decided_at <= submitted_at
 
 
+def hand_picked(settings: SearchSettings) -> tuple[Point, ...]:
+    """The points of a submission that a search is to try: where random exponential search starts, or those enqueued."""
+    return (settings.initial,) if settings.sampler is Sampler.RANDOM_EXPONENTIAL else settings.enqueue
+
+
 def start_points(
     settings: SearchSettings,
     stage: Stage,
@@ -54,11 +59,12 @@ def start_points(
     section 4.2).
     """
     incumbent = [] if earlier is None else [Suggestion(fill(earlier, space.axes), TrialOrigin.INCUMBENT)]
+    picked = hand_picked(settings)
     if settings.sampler is Sampler.RANDOM_EXPONENTIAL:
-        return tuple(incumbent or [Suggestion(settings.initial, TrialOrigin.ENQUEUED)])
+        return tuple(incumbent or [Suggestion(point, TrialOrigin.ENQUEUED) for point in picked])
     widest = shown_space(settings, stage)
     enqueued, inherited = (
-        (fill(point, space.axes) for point in settings.enqueue),
+        (fill(point, space.axes) for point in picked),
         (fill(point, space.axes) for point in ancestors),
     )
     wanted = [

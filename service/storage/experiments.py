@@ -238,7 +238,10 @@ def _summaries(tx: Transaction, chosen: str, parameters: dict[str, object]) -> l
         FROM ({chosen}) e
         CROSS JOIN LATERAL (
             SELECT count(*) AS searches, count(*) FILTER (WHERE s.state = 'decided') AS searches_decided,
-                   coalesce(sum(CASE WHEN s.match_ids = '{{}}' THEN s.budget ELSE done.asked END), 0) AS trials,
+                   coalesce(sum(
+                       CASE WHEN s.match_ids = '{{}}' AND s.state NOT IN ('dead', 'infeasible') THEN s.budget
+                            ELSE done.asked END
+                   ), 0) AS trials,
                    coalesce(sum(done.trials), 0) AS trials_finished
             FROM experiment_search es
             JOIN search s ON s.id = es.search_id

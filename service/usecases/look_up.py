@@ -6,9 +6,12 @@ from uuid import UUID
 
 from service.domain.datasets import what_is_missing
 from service.domain.errors import InvalidRequest
-from service.domain.states import ExperimentState, TaskKind, TaskState
+from service.domain.states import ExperimentState, SearchState, TaskKind, TaskState
 from service.domain.views import ExperimentPage, ExperimentView, SearchView, TrialView
 from service.storage import Storage, experiments, search_views, searches, tasks, trials, workers
+
+# They have left nothing to fit with other seeds, and no network to test.
+_BARREN = (SearchState.DEAD, SearchState.INFEASIBLE)
 
 
 def list_experiments(
@@ -39,6 +42,12 @@ def get_experiment(store: Storage, experiment_id: UUID, alive_seconds: float = w
     wanted = [task for task in others if task.seed in members[task.search_id].seeds]
     fits = [task for task in wanted if task.kind is TaskKind.FIT]
     tests = [task for task in wanted if task.kind is TaskKind.EVALUATE and members[task.search_id].leaf]
+    most_fits, most_tests = len(fits), len(tests)
+    # Of an ended experiment what was made is all; one that was cancelled shows how far it would have gone.
+    if experiment.state not in (ExperimentState.FINISHED, ExperimentState.FAILED):
+        barren = [members[view.id] for view in views if view.state in _BARREN]
+        most_fits = experiment.plan.fits - sum(len(member.seeds) - 1 for member in barren)
+        most_tests = experiment.plan.evaluations - sum(len(member.seeds) for member in barren if member.leaf)
     waits = experiment.state is ExperimentState.RUNNING
     missing = what_is_missing(summary.dataset, fleet.workers, holders) if waits else None
     return ExperimentView(
@@ -55,9 +64,9 @@ def get_experiment(store: Storage, experiment_id: UUID, alive_seconds: float = w
         trials_finished=summary.trials_finished,
         submission=experiment.submission,
         stage_searches=views,
-        fits=experiment.plan.fits,
+        fits=most_fits,
         fits_finished=sum(task.state in TaskState.ended() for task in fits),
-        evaluations=experiment.plan.evaluations,
+        evaluations=most_tests,
         evaluations_finished=sum(task.state in TaskState.ended() for task in tests),
         notes=() if missing is None else (missing,),
     )

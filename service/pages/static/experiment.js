@@ -124,6 +124,5 @@ const look = follow(async () => {
   show("failures", failed, failures);
   show("workers", connected, workers);
   show("submission", item.submission, (submission) => JSON.stringify(submission, null, 2));
-  return !ended.has(item.state) || item.evaluations_finished < item.evaluations
-    || tsne.some((embedding) => underWay.has(embedding.state));
+  return !ended.has(item.state) || tsne.some((embedding) => underWay.has(embedding.state));
 });

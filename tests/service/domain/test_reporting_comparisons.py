@@ -254,8 +254,33 @@ def test_every_rule_has_its_gap(understand: Understand) -> None:
     ]
     assert "at equal image passes" in report.gaps[1].sentence
     assert "at equal search seconds" in report.gaps[2].sentence
-    # Against the baseline: four other totals; partial against it is the first gap already.
-    assert (len(report.leads), report.comparisons) == (4, 9)
+    # Against the baseline: four other totals; partial against it is the first gap already. What is checkpointed did as
+    # well as the plain one on every seed: that is told twice, and asked once.
+    assert (len(report.leads), report.comparisons) == (4, 7)
+
+
+def test_a_checkpointed_total_that_repeats_the_plain_one_is_no_comparison_more(understand: Understand) -> None:
+    spec = understand(
+        **A,
+        variants=[
+            {"architecture": "A", "learning": "partial"},
+            {"architecture": "A", "learning": "total"},
+            {"architecture": "A", "learning": "total", "checkpointing": True},
+        ],
+    )
+    plan = plan_experiment(spec)
+    checkpointed = plan.searches[-1]
+    searches = facts(plan, [0.5, 0.52, 0.5, 0.5])
+    otherwise = searches | {checkpointed.key: facts(plan, [0.5, 0.52, 0.5, 0.49])[checkpointed.key]}
+    report = tell(spec, searches)
+    repeated, once = (
+        {gap.total: gap.adjusted_p_value for gap in found.gaps} for found in (report, tell(spec, otherwise))
+    )
+    assert repeated["A total"] == repeated["A total, checkpointed"]
+    assert report.comparisons == 1
+    # One image in a hundred told otherwise, and it is a training of its own: also beside the plain one, the baseline.
+    assert once["A total"] == pytest.approx(2 * repeated["A total"])
+    assert [lead.adjusted_p_value for lead in report.leads] == [1.0]
 
 
 def test_a_phase_is_compared_with_itself(understand: Understand) -> None:

@@ -15,6 +15,7 @@ from service.tuning.projection import StudyProjection
 from service.usecases.control_experiment import cancel_experiment
 from service.usecases.depart_worker import depart_worker
 from service.usecases.follow_experiment import follow_experiment
+from service.usecases.look_up import get_experiment
 from service.usecases.project_studies import project_studies
 from service.usecases.record_failure import FailureAccepted, record_failure
 from service.usecases.renew_lease import Command, renew_lease
@@ -96,6 +97,37 @@ def test_other_searches_go_on(lab: Lab) -> None:
         ("decided", 2),
         ("infeasible", 1),
     ]
+
+
+def test_what_will_never_be_is_not_waited_for(lab: Lab) -> None:
+    experiment, worker = lab.submit(TREE, limits=LIMIT, seeds=[0, 7]), lab.worker(slots=2)
+    before = get_experiment(lab.store, experiment)
+    shown: list[tuple[int, int, int]] = []
+
+    def work(lease: LeasedTask) -> None:
+        if len(lease.work.stage.layers) == 3:
+            exceed(lab, lease)
+            view = get_experiment(lab.store, experiment)
+            shown.append((view.trials, view.fits, view.evaluations))
+        else:
+            lab.finish(lease)
+
+    lab.drive(experiment, worker, work)
+
+    # Total of the larger network: its one trial stays, its fit and the evaluations on both seeds will not be.
+    after = get_experiment(lab.store, experiment)
+    assert (before.trials, before.fits, before.evaluations) == (9, 3, 6)
+    assert shown == [(7, 2, 4)]
+    assert (after.trials, after.fits, after.evaluations) == (7, 2, 4)
+    assert (after.trials_finished, after.fits_finished, after.evaluations_finished) == (7, 2, 4)
+
+
+def test_a_cancelled_experiment_shows_how_far_it_would_have_gone(lab: Lab) -> None:
+    experiment = lab.submit(TREE, seeds=[0, 7])
+    cancel_experiment(lab.store, experiment)
+    view = get_experiment(lab.store, experiment)
+    assert (view.trials, view.fits, view.evaluations) == (9, 3, 6)
+    assert (view.trials_finished, view.fits_finished, view.evaluations_finished) == (0, 0, 0)
 
 
 def test_a_later_experiment_may_try_again(lab: Lab) -> None:
