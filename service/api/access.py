@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query, Request, Response
 
 from contract.access import AuditPage, LoginCode, LoginRequest, NewToken, TokenRequest, TokenView
 from service.api.auth import ADMIN, COUNTS_TRIES, DONE, SESSION_COOKIE, GuardedRoute, address_of, identity_of
+from service.api.limits import Limits
 from service.api.problems import responses
 from service.api.services import Served
-from service.domain.access import Scope, lifetime
+from service.domain.access import Scope, fingerprint, lifetime
 from service.domain.errors import Fault, InvalidRequest, Unauthenticated
 from service.usecases import log_in as logins
 from service.usecases import manage_tokens
@@ -95,12 +96,16 @@ def log_in(body: LoginRequest, request: Request, response: Response, services: S
     )
 
 
-@router.post("/logout", status_code=204)
+@router.post("/logout", status_code=204, responses=responses("too-many-requests"))
 def log_out(request: Request, response: Response, services: Served) -> None:
     """End the page's session."""
     secret = request.cookies.get(SESSION_COOKIE)
     if secret:
-        logins.log_out(services.store, secret)
+        # Anybody may call this: what is no session counts as a guess, as it does everywhere else.
+        limits: Limits = request.app.state.limits
+        hashed, address = fingerprint(secret), address_of(request)
+        limits.check_guess(hashed, address)
+        limits.note_guess(hashed, address, valid=logins.log_out(services.store, secret))
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
 
 

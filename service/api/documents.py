@@ -144,7 +144,7 @@ def _read_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe types without aliases, which can grow without bound, and with numbers as YAML 1.2 has them."""
+    """YAML's plain values: no aliases, which can grow without bound, no tags, and numbers as YAML 1.2 has them."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -154,6 +154,11 @@ class _Loader(yaml.SafeLoader):
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise MalformedBody(f"aliases are not read here (line {mark.line + 1}): write the value out")
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if getattr(event, "tag", None) is not None:
+            # PyYAML's constructors take what a tag says for granted: they fail at other values, or take for ever.
+            line = event.start_mark.line + 1
+            raise MalformedBody(f"tags such as !!int are not read here (line {line}): write the plain value")
         self._nodes += 1
         self._depth += 1
         if self._depth > MAX_DEPTH or self._nodes > MAX_NODES:

@@ -107,7 +107,11 @@ def _crosses_sites(headers: Headers, host: str) -> bool:
     if site is not None:
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != host
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != host
+    except ValueError:
+        # `http://[` and the like: whoever sends it, it is none of our pages.
+        return True
 
 
 def _add_headers(headers: MutableHeaders) -> None:

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from typing import Annotated
 from uuid import UUID
 
+import numpy as np
 from fastapi import APIRouter, Query, Response
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -78,13 +80,21 @@ def _with_coordinates(embedding: Embedding, content: Iterable[bytes], size: int)
     try:
         tensors = load(b"".join(content))
         stages = [
-            stage.model_dump() | {"coordinates": tensors[f"stage-{number}"].round(4).tolist()}
+            stage.model_dump()
+            | {"coordinates": _numbers(tensors[f"stage-{number}"], embedding.points, 2).round(4).tolist()}
             for number, stage in enumerate(embedding.stages, start=1)
         ]
-        numbers = {name: tensors[name].astype(int).tolist() for name in ("labels", "images")}
-        return Embedding.model_validate(embedding.model_dump() | {"stages": stages} | numbers)
+        whole = {name: _numbers(tensors[name], embedding.points).astype(int).tolist() for name in ("labels", "images")}
+        return Embedding.model_validate(embedding.model_dump() | {"stages": stages} | whole)
     except (SafetensorError, KeyError, ValueError) as error:
         raise InvalidArtifact("the worker's file does not hold an embedding; ask for it again") from error
+
+
+def _numbers(tensor: NDArray[np.float32], *shape: int) -> NDArray[np.float32]:
+    """The tensor, if it is what was promised: of a shape with a zero and a huge side, lists would take all memory."""
+    if tensor.dtype != np.float32 or tensor.shape != shape or not np.isfinite(tensor).all():
+        raise ValueError("a tensor of another type or shape, or numbers that are none")
+    return tensor
 
 
 def _choice(choice: NetworkChoice) -> networks.NetworkChoice:

@@ -109,9 +109,9 @@ def has_session(tx: Transaction, hashed: str) -> bool:
     return found.one_or_none() is not None
 
 
-def end_session(tx: Transaction, hashed: str) -> None:
-    """Log out."""
-    tx.execute("DELETE FROM session WHERE hash = :hash", {"hash": hashed})
+def end_session(tx: Transaction, hashed: str) -> bool:
+    """Log out; whether there was such a session."""
+    return tx.execute("DELETE FROM session WHERE hash = :hash", {"hash": hashed}).rowcount == 1
 
 
 def _token(row: Any) -> TokenView:

@@ -1,8 +1,12 @@
-"""A COMMIT whose answer was lost is in doubt: it may have been done, so nothing may do it once more unseen."""
+"""What must not be done twice. A COMMIT whose answer was lost is in doubt: it may have been done, so nothing may do it
+once more unseen. And who has lost a lock is not to go on as if nothing had been.
+"""
+
+from collections.abc import Callable
 
 from optuna.storages import RDBStorage
 from psycopg2.errors import ReadOnlySqlTransaction
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
 
 from service.domain.errors import DatabaseUnavailable
@@ -24,6 +28,16 @@ def never_repeat_in_doubt(storage: RDBStorage) -> None:
             raise unreachable(context.original_exception)
 
     event.listen(storage.engine, "handle_error", lost)
+
+
+def check_before_new_trials(storage: RDBStorage, check: Callable[[], None]) -> None:
+    """Call ``check`` in each transaction that creates a trial, once it has locked the study; what it raises ends it."""
+
+    def about_to_execute(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO trials "):
+            check()
+
+    event.listen(storage.engine, "before_cursor_execute", about_to_execute)
 
 
 def unreachable(cause: BaseException) -> DatabaseUnavailable:

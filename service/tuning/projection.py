@@ -6,10 +6,10 @@ missing or behind is drawn again. Trials are found by our id among their user at
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from threading import Lock
+from threading import Lock, local
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -26,7 +26,7 @@ from service.domain.states import TrialState
 from service.failpoints import reach
 from service.postgres import silence
 from service.tuning.distributions import distributions, parameters
-from service.tuning.doubt import first_line, never_repeat_in_doubt, unreachable
+from service.tuning.doubt import check_before_new_trials, first_line, never_repeat_in_doubt, unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class StudyProjection:
         self._arguments: dict[str, Any] = {**CONNECTION, "options": f"{options} {limits}"}
         self._pool_size = pool_size
         self._opening = Lock()
+        self._holding = local()
         self._storage: RDBStorage | None = None
 
     @property
@@ -94,17 +95,19 @@ class StudyProjection:
                     pool = {"pool_size": self._pool_size, "max_overflow": 0, "pool_timeout": 10, "pool_pre_ping": True}
                     storage = RDBStorage(self._url, {**pool, "connect_args": self._arguments})
                     never_repeat_in_doubt(storage)
+                    check_before_new_trials(storage, self._check_alone)
                     self._storage = storage
 
-    def sync(self, study: ProjectedStudy) -> None:
-        """Make the study show its trials; what already does is left alone.
+    def sync(self, name: str, read: Callable[[], ProjectedStudy]) -> ProjectedStudy:
+        """Make the study of that name show its trials, and return it; what already does is left alone.
 
-        Trials of ours that are not in ``study`` any more become FAIL. A trial that somebody else has finished cannot
-        be mended in Optuna: it is logged and stays.
+        It is read once nobody else draws it. Trials of ours that are not in it any more become FAIL. A trial that
+        somebody else has finished cannot be mended in Optuna: it is logged and stays.
         """
         storage = self.storage
-        with self._alone(study.name) as alone:
-            _wait_for_writers(alone, study.name)
+        with self._alone(name) as alone, self._drawing(alone):
+            _wait_for_writers(alone, name)
+            study = read()
             study_id = _study_id(storage, study)
             shown, strays = _ours(storage.get_all_trials(study_id, deepcopy=False), study)
             for trial in sorted(study.trials, key=lambda trial: trial.ordinal):
@@ -120,6 +123,7 @@ class StudyProjection:
                 if not stray.state.is_finished():
                     with _unless_finished(study, stray):
                         storage.set_trial_state_values(stray._trial_id, OptunaState.FAIL)
+        return study
 
     def drop(self, name: str) -> None:
         """Delete a study with its trials; one that is not there is no error."""
@@ -165,6 +169,25 @@ class StudyProjection:
             with alone.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (f"stagetune:optuna:{name}",))
             yield alone  # closing the connection gives the lock back
+
+    @contextmanager
+    def _drawing(self, alone: connection) -> Iterator[None]:
+        """While this thread draws under the lock of that connection, which is looked at before every new trial."""
+        self._holding.alone = alone
+        try:
+            yield
+        finally:
+            self._holding.alone = None
+
+    def _check_alone(self) -> None:
+        """A lock goes with its connection, while the pool replaces its own without a word: PostgreSQL was restarted.
+
+        By now the study's row is locked. Should the lock be lost from here on, its next holder waits for this trial.
+        """
+        alone: connection | None = getattr(self._holding, "alone", None)
+        if alone is not None:
+            with alone.cursor() as cursor:
+                cursor.execute("SELECT 1")
 
 
 def _wait_for_writers(alone: connection, name: str) -> None:

@@ -30,7 +30,7 @@ def log_in(store: Storage, code: str, hours: float) -> str:
     return secret
 
 
-def log_out(store: Storage, secret: str) -> None:
-    """End a session; ending it twice changes nothing."""
+def log_out(store: Storage, secret: str) -> bool:
+    """End a session; False if there was none: ending it twice changes nothing."""
     with store.transaction() as transaction:
-        access.end_session(transaction, fingerprint(secret))
+        return access.end_session(transaction, fingerprint(secret))

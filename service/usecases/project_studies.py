@@ -42,11 +42,15 @@ class Setbacks:
         self._passes.pop(search, None)
 
 
-def project_studies(store: Storage, show: Callable[[ProjectedStudy], object], setbacks: Setbacks | None = None) -> int:
+# Draws the study of a name as it is read, once nobody else draws it; returns what it drew.
+Show = Callable[[str, Callable[[], ProjectedStudy]], ProjectedStudy]
+
+
+def project_studies(store: Storage, show: Show, setbacks: Setbacks | None = None) -> int:
     """Show every search that is new or has a trial that moved on since it was last shown, and return how many.
 
-    A crash between showing and marking shows again, which ``show`` has to bear. ``setbacks`` are remembered from one
-    pass to the next.
+    A crash between showing and marking shows again, which ``show`` has to bear, and so does a server that has lost its
+    lock and goes on beside another. ``setbacks`` are remembered from one pass to the next.
     """
     setbacks = setbacks or Setbacks()
     with store.reading() as tx:
@@ -69,16 +73,18 @@ def project_studies(store: Storage, show: Callable[[ProjectedStudy], object], se
     return shown
 
 
-def _project(store: Storage, search_id: UUID, show: Callable[[ProjectedStudy], object]) -> None:
+def _project(store: Storage, search_id: UUID, show: Show) -> None:
     with store.reading() as tx:
         search = searches.get(tx, search_id)
-        projected = tuple(trials.for_projection(tx, search_id))
-    reach("before-tell")
-    show(
-        ProjectedStudy(
+
+    def read() -> ProjectedStudy:
+        # Only now: rows from before another server drew newer ones would make those strangers.
+        with store.reading() as tx:
+            rows = tuple(trials.for_projection(tx, search_id))
+        return ProjectedStudy(
             name=search.name,
             space=shown_space(search.spec.search, search.planned.stage),
-            trials=projected,
+            trials=rows,
             user_attrs={
                 "stagetune_search": str(search_id),
                 "dataset": search.spec.dataset.name,
@@ -88,7 +94,9 @@ def _project(store: Storage, search_id: UUID, show: Callable[[ProjectedStudy], o
                 "sampler": str(search.spec.search.sampler),
             },
         )
-    )
+
+    reach("before-tell")
+    drawn = show(search.name, read)
     reach("after-tell")
     with store.transaction() as tx:
-        trials.mark_projected(tx, search_id, projected)
+        trials.mark_projected(tx, search_id, drawn.trials)

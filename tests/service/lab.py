@@ -94,7 +94,11 @@ class Lab:
         suggest_trials(self.store, suggest, blind, LEASE)
 
     def project(self) -> int:
-        return project_studies(self.store, self.shown.append)
+        def show(_: str, read: Callable[[], ProjectedStudy]) -> ProjectedStudy:
+            self.shown.append(read())
+            return self.shown[-1]
+
+        return project_studies(self.store, show)
 
     def lease(self, worker: UUID, request: UUID | None = None) -> LeasedTask | None:
         return lease_task(self.store, worker, request or uuid4(), LEASE)

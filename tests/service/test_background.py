@@ -28,8 +28,9 @@ class Screen:
     def __init__(self) -> None:
         self.studies: list[ProjectedStudy] = []
 
-    def sync(self, study: ProjectedStudy) -> None:
-        self.studies.append(study)
+    def sync(self, _: str, read: Callable[[], ProjectedStudy]) -> ProjectedStudy:
+        self.studies.append(read())
+        return self.studies[-1]
 
     def drop(self, name: str) -> None:
         self.studies = [study for study in self.studies if study.name != name]
@@ -215,11 +216,11 @@ def test_readiness_tells_of_a_planner_that_no_longer_gets_on(lab: Lab, settings:
 
 def test_a_study_that_cannot_be_shown_does_not_keep_others_from_it(lab: Lab, settings: Settings) -> None:
     class Broken(Screen):
-        def sync(self, study: ProjectedStudy) -> None:
+        def sync(self, name: str, read: Callable[[], ProjectedStudy]) -> ProjectedStudy:
             if not self.studies:
-                self.studies.append(study)
+                self.studies.append(read())
                 raise ValueError("odd")
-            super().sync(study)
+            return super().sync(name, read)
 
     screen = Broken()
     background = Background(lab.store, suggest, screen, open_store(None, settings.home, 2**20), settings)

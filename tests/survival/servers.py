@@ -68,6 +68,8 @@ class Server:
             "STAGETUNE_PLANNER_SECONDS": "0.05",
             "STAGETUNE_THREADS": "6",
             "STAGETUNE_DASHBOARD": "0",
+            # These tests look as often as they can.
+            "STAGETUNE_REQUESTS_PER_MINUTE": "0",
             **settings,
         }
         self._files = files

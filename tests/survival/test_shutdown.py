@@ -17,8 +17,9 @@ import yaml
 
 from client.local import SERVER_GRACE_SECONDS
 from service.postgres import EmbeddedPostgres
+from tests.invariants import violations
 from tests.service.api.helpers import hold_task, submission
-from tests.survival.conftest import Serve, rows_of
+from tests.survival.conftest import Serve, come_to_rest, rows_of
 from tests.survival.servers import Background, Drone, until
 
 pytestmark = pytest.mark.chaos
@@ -75,7 +76,7 @@ class Program:
     def __init__(self, home: Path, **environment: str) -> None:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("STAGETUNE_")}
         settings = {"STAGETUNE_HOME": str(home), "STAGETUNE_PORT": "0", "STAGETUNE_DASHBOARD": "0"}
-        self.home, self.log = home, home / "log"
+        self.home, self.log = home, home / "program.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "service"],
@@ -163,6 +164,8 @@ def test_a_stop_does_not_wait_for_statements(
     rows_of(database_url, f"SELECT pg_terminate_backend(pid, 10000) {others}")
     rows_of(database_url, "DROP FUNCTION IF EXISTS slow CASCADE")
     assert rows_of(database_url, count) == before
+    come_to_rest(database_url)
+    assert violations(database_url, server.home) == []
 
 
 @pytest.mark.parametrize("recovery", ["as it is", "for hours"])

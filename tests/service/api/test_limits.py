@@ -134,6 +134,17 @@ def test_a_token_that_was_revoked_is_a_guess(limited: Make) -> None:
     assert statuses == [401, 401, 401, 429, 429]
 
 
+def test_a_logout_from_no_session_is_a_guess(limited: Make) -> None:
+    admin, stranger = limited("admin", guesses_per_minute=3), limited("")
+    assert admin.get("/v1/experiments").status_code == 200
+    answers = [
+        stranger.post("/v1/logout", headers={"Cookie": f"stagetune_session={number:043d}"}) for number in range(4)
+    ]
+    assert [answer.status_code for answer in answers[:3]] == [204, 204, 204]
+    assert refused(answers[3])
+    assert stranger.post("/v1/logout").status_code == 204, "without a cookie there is nothing to look up"
+
+
 def test_wrong_codes_end_in_too_many_requests(limited: Make) -> None:
     admin, stranger = limited("admin", logins_per_minute=3), limited("")
     code = admin.post("/v1/login-codes").json()["code"]

@@ -1,14 +1,14 @@
 """Trained networks over HTTP: what an export needs to know, and t-SNE embeddings."""
 
 import hashlib
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import numpy as np
 import pytest
-from safetensors.numpy import save
 
 from tests.service.api.helpers import checkpoint, evaluated, fence, submission, trained
 
@@ -137,6 +137,26 @@ def test_an_embedding_is_made_once_and_shows_its_coordinates(bench: Bench) -> No
     assert listed[0]["stages"][0]["coordinates"] == []
 
 
+def test_a_file_that_is_no_embedding_is_told_as_such(bench: Bench) -> None:
+    """Whoever may work may not make lists of a trillion rows out of ninety bytes, nor numbers that are none."""
+    bench.train()
+    bad = [
+        ("stage-1", b'"dtype":"F32","shape":[1099511627776,0]', b""),
+        ("stage-1", b'"dtype":"BOOL","shape":[100,2]', bytes(200)),
+        ("stage-2", b'"dtype":"F32","shape":[2,100]', bytes(800)),
+        ("stage-2", b'"dtype":"F32","shape":[100,2]', np.full(200, np.nan, np.float32).tobytes()),
+        ("labels", b'"dtype":"F32","shape":[100]', np.full(100, np.inf, np.float32).tobytes()),
+        ("images", b'"dtype":"F32","shape":[1099511627776,0]', b""),
+    ]
+    for number, (name, told, content) in enumerate(bad):
+        wanted = PARTIAL | {"points": 100, "perplexity": 20 + number}
+        where = bench.admin.post(f"{bench.path}/embeddings", json=wanted).headers["Location"]
+        task = take_embedding(bench)
+        bench.give(task, embedded(bench, task, {name: (told, content)}, perplexity=20 + number))
+        answer = bench.admin.get(where)
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-artifact"), name
+
+
 def test_a_trained_variant_is_embedded_before_its_experiment_has_ended_but_not_once_it_is_cancelled(
     bench: Bench,
 ) -> None:
@@ -166,19 +186,36 @@ def take_embedding(bench: Bench) -> dict[str, Any]:
     raise AssertionError("no embedding came")
 
 
-def embedded(bench: Bench, task: dict[str, Any]) -> dict[str, Any]:
-    """The result of an embedding of a hundred points, its file uploaded."""
+def embedded(
+    bench: Bench, task: dict[str, Any], instead: Mapping[str, tuple[bytes, bytes]] = {}, perplexity: int = 20
+) -> dict[str, Any]:
+    """The result of an embedding of a hundred points, uploaded; it holds others ``instead`` of some tensors."""
     numbers = np.arange(100, dtype=np.float32)
-    data = save({
+    tensors = {
         "stage-1": np.stack([numbers, numbers], 1), "stage-2": np.stack([numbers, -numbers], 1),
         "labels": numbers % 10, "images": numbers * 3,
-    })  # fmt: skip
+    }  # fmt: skip
+    parts = {
+        name: instead.get(name, (b'"dtype":"F32","shape":%s' % str([*tensor.shape]).encode(), tensor.tobytes()))
+        for name, tensor in tensors.items()
+    }
+    data = safetensors_of(parts)
     sha256 = hashlib.sha256(data).hexdigest()
     assert bench.worker.put(f"/v1/worker/artifacts/{sha256}", params=fence(task), content=data).is_success
     return {
         "result": {
-            "outcome": "embedded", "checkpoint": sha256, "points": 100, "perplexity": 20, "total_seconds": 2.5,
+            "outcome": "embedded", "checkpoint": sha256, "points": 100, "perplexity": perplexity, "total_seconds": 2.5,
             "class_names": ["zero", "one"],
             "stages": [{"dimensions": size, "components": 50, "seconds": 1.0} for size in (256, 64)],
         }
     }  # fmt: skip
+
+
+def safetensors_of(parts: Mapping[str, tuple[bytes, bytes]]) -> bytes:
+    """A file of tensors that are told to be of a type and shape, as text of JSON, with these bytes."""
+    told, content = [], b""
+    for name, (form, data) in parts.items():
+        told.append(b'"%s":{%s,"data_offsets":[%d,%d]}' % (name.encode(), form, len(content), len(content) + len(data)))
+        content += data
+    header = b"{" + b",".join(told) + b"}"
+    return struct.pack("<Q", len(header)) + header + content

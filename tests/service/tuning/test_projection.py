@@ -1,6 +1,7 @@
 import dataclasses
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from service.domain.projection import ProjectedStudy, ProjectedTrial
 from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Point
 from service.domain.states import TrialOrigin, TrialState
 from service.tuning.projection import TRIAL_ATTR, StudyProjection, optuna_url
+from tests.service.tuning.drawing import draw
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -72,7 +74,7 @@ def test_a_stranger_reads_the_study_with_optuna(database_url: str, projection: S
         trial(4, reports=((0, 0.3),)),
     )
 
-    projection.sync(shown)
+    draw(projection, shown)
 
     loaded = in_optuna(database_url)
     assert loaded.direction is optuna.study.StudyDirection.MAXIMIZE
@@ -96,7 +98,7 @@ def test_a_stranger_reads_the_study_with_optuna(database_url: str, projection: S
 
 
 def test_a_stranger_may_go_on_with_the_study(database_url: str, projection: StudyProjection) -> None:
-    projection.sync(study(*(trial(ordinal, TrialState.COMPLETE, 0.5 + ordinal / 100) for ordinal in range(4))))
+    draw(projection, study(*(trial(ordinal, TrialState.COMPLETE, 0.5 + ordinal / 100) for ordinal in range(4))))
     loaded = in_optuna(database_url)
 
     asked = loaded.ask(loaded.best_trial.distributions)
@@ -108,9 +110,9 @@ def test_a_stranger_may_go_on_with_the_study(database_url: str, projection: Stud
 
 def test_trials_move_from_running_to_their_end(database_url: str, projection: StudyProjection) -> None:
     rows = [trial(ordinal) for ordinal in range(4)]
-    projection.sync(study(*rows))
+    draw(projection, study(*rows))
     rows[0] = dataclasses.replace(rows[0], reports=((0, 0.2),))
-    projection.sync(study(*rows))
+    draw(projection, study(*rows))
     ended = study(
         finish(rows[0], TrialState.COMPLETE, 0.5, reports=((0, 0.2), (1, 0.5))),
         finish(rows[1], TrialState.PRUNED, 0.3, reports=((0, 0.3),)),
@@ -118,8 +120,8 @@ def test_trials_move_from_running_to_their_end(database_url: str, projection: St
         finish(rows[3], TrialState.COMPLETE, 0.1, diverged=True),
     )
 
-    projection.sync(ended)
-    projection.sync(ended)
+    draw(projection, ended)
+    draw(projection, ended)
 
     assert projection.check(ended) == ()
     found = in_optuna(database_url).trials
@@ -137,29 +139,29 @@ def test_trials_move_from_running_to_their_end(database_url: str, projection: St
 def test_a_diverged_trial_is_never_the_best(database_url: str, projection: StudyProjection, at_once: bool) -> None:
     diverged, poor = trial(0), trial(1)
     if not at_once:
-        projection.sync(study(diverged, poor))
+        draw(projection, study(diverged, poor))
     rows = finish(diverged, TrialState.COMPLETE, 0.1, diverged=True), finish(poor, TrialState.COMPLETE, 0.09)
 
-    projection.sync(study(*rows))
+    draw(projection, study(*rows))
 
     assert in_optuna(database_url).best_value == 0.09
 
 
 def test_points_of_random_exponential_search_fit(database_url: str, projection: StudyProjection) -> None:
-    projection.sync(study(trial(0, point=Point(3e4, 1e-9)), space=EXPONENTIAL_SPACE))
+    draw(projection, study(trial(0, point=Point(3e4, 1e-9)), space=EXPONENTIAL_SPACE))
 
     assert in_optuna(database_url).trials[0].params == {"learning_rate": 3e4, "regularization": 1e-9}
 
 
 def test_a_crash_between_creation_and_our_mark_is_healed(database_url: str, projection: StudyProjection) -> None:
     rows = study(trial(0, TrialState.COMPLETE, 0.5), trial(1))
-    projection.sync(rows)
+    draw(projection, rows)
     projection.close()
 
     # A server that starts anew remembers nothing of it, and meanwhile a trial has ended.
     again = StudyProjection(database_url)
     ended = study(rows.trials[0], finish(rows.trials[1], TrialState.COMPLETE, 0.6), trial(2))
-    again.sync(ended)
+    draw(again, ended)
 
     assert again.check(ended) == ()
     assert len(in_optuna(database_url).trials) == 3
@@ -168,7 +170,7 @@ def test_a_crash_between_creation_and_our_mark_is_healed(database_url: str, proj
 
 def test_a_commit_whose_answer_is_lost_is_not_repeated(database_url: str, projection: StudyProjection) -> None:
     first, doubtful, last = (trial(ordinal, TrialState.COMPLETE, 0.5 + ordinal / 10) for ordinal in range(3))
-    projection.sync(study(first))
+    draw(projection, study(first))
     rows = study(first, doubtful, last)
 
     def commit_and_lose_the_answer(connection: Connection) -> None:
@@ -183,11 +185,11 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(database_url: str, projec
 
     event.listen(projection.storage.engine, "commit", commit_and_lose_the_answer)
     with pytest.raises(DatabaseUnavailable, match=r"closed the connection|terminating connection"):
-        projection.sync(rows)
+        draw(projection, rows)
     event.remove(projection.storage.engine, "commit", commit_and_lose_the_answer)
     assert len(in_optuna(database_url).trials) == 2
 
-    projection.sync(rows)
+    draw(projection, rows)
 
     assert [found.value for found in in_optuna(database_url).trials] == [0.5, 0.6, 0.7]
     assert projection.check(rows) == ()
@@ -197,7 +199,7 @@ def test_a_crash_in_the_middle_of_an_update_is_healed(
     projection: StudyProjection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = trial(0)
-    projection.sync(study(running))
+    draw(projection, study(running))
     ended = study(finish(running, TrialState.COMPLETE, 0.1, diverged=True, reports=((0, 0.1),)))
 
     def crash(*_: object) -> None:
@@ -206,8 +208,8 @@ def test_a_crash_in_the_middle_of_an_update_is_healed(
     with monkeypatch.context() as patched:
         patched.setattr(RDBStorage, "set_trial_state_values", crash)
         with pytest.raises(KeyboardInterrupt):
-            projection.sync(ended)
-    projection.sync(ended)
+            draw(projection, ended)
+    draw(projection, ended)
 
     assert projection.check(ended) == ()
 
@@ -220,7 +222,7 @@ def test_syncs_at_the_same_time_make_one_trial_each(database_url: str) -> None:
     def sync(server: StudyProjection) -> None:
         start.wait()
         try:
-            server.sync(rows)
+            draw(server, rows)
         except BaseException as error:
             errors.append(error)
 
@@ -237,23 +239,98 @@ def test_syncs_at_the_same_time_make_one_trial_each(database_url: str) -> None:
         server.close()
 
 
+def test_a_server_that_has_lost_its_lock_draws_no_further_trial(
+    database_url: str, projection: StudyProjection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart of PostgreSQL takes the lock, and the pool's next connection is as good as the one before."""
+    rows = study(*(trial(ordinal, TrialState.COMPLETE, 0.5) for ordinal in range(4)))
+    other = StudyProjection(database_url)
+    create, created = RDBStorage.create_new_trial, list[int]()
+
+    def lose_the_lock(storage: RDBStorage, study_id: int, template: Any) -> int:
+        created.append(create(storage, study_id, template))
+        if len(created) == 2:
+            held = "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            mine = "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as cut, cut.cursor() as cursor:
+                cursor.execute(f"{held} {mine}")
+                assert cursor.fetchall() == [(True,)]
+            draw(other, rows)
+        return created[-1]
+
+    monkeypatch.setattr(RDBStorage, "create_new_trial", lose_the_lock)
+    with pytest.raises(DatabaseUnavailable):
+        draw(projection, rows)
+
+    assert len(created) == 4
+    assert [found.number for found in in_optuna(database_url).trials] == list(range(4))
+    draw(projection, rows)
+    assert len(in_optuna(database_url).trials) == 4
+    assert projection.check(rows) == ()
+    other.close()
+
+
+def test_rows_are_read_when_nobody_else_draws_any_more(database_url: str, projection: StudyProjection) -> None:
+    """Rows from before another server drew newer ones would make those running trials strays, and end them."""
+    old, new = trial(0), trial(1)
+    other = StudyProjection(database_url)
+    drawing, read_by_other = threading.Event(), list[str]()
+
+    def slowly() -> ProjectedStudy:
+        drawing.set()
+        until_waited_for(database_url)
+        read_by_other.append("not yet")
+        return study(old, new)
+
+    def late() -> ProjectedStudy:
+        read_by_other.append("now")
+        return study(old, new)
+
+    projection.prepare()
+    name = study().name
+    first = threading.Thread(target=projection.sync, args=(name, slowly))
+    first.start()
+    drawing.wait()
+    other.sync(name, late)
+    first.join()
+
+    assert read_by_other == ["not yet", "now"]
+    assert {found.state for found in in_optuna(database_url).trials} == {OptunaState.RUNNING}
+    other.close()
+
+
+def until_waited_for(database_url: str) -> None:
+    """Until somebody waits for an advisory lock of this database."""
+    waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
+    mine = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    deadline = time.monotonic() + 60
+    with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as looking:
+        looking.autocommit = True
+        with looking.cursor() as cursor:
+            cursor.execute(waits + mine)
+            while cursor.fetchone() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+                cursor.execute(waits + mine)
+
+
 def test_a_running_trial_without_a_row_fails(database_url: str, projection: StudyProjection) -> None:
     gone, kept = trial(0), trial(1)
-    projection.sync(study(gone, kept))
+    draw(projection, study(gone, kept))
     assert projection.check(study(kept)) == ("study stage 2 of CNN 6: Optuna's trial 0 runs without a row of ours",)
 
-    projection.sync(study(kept))
+    draw(projection, study(kept))
 
     assert [found.state for found in in_optuna(database_url).trials] == [OptunaState.FAIL, OptunaState.RUNNING]
 
 
 def test_a_copy_of_our_trial_is_not_ours(database_url: str, projection: StudyProjection) -> None:
     row = trial(0)
-    projection.sync(study(row))
+    draw(projection, study(row))
     loaded = in_optuna(database_url)
     loaded.add_trial(loaded.trials[0])
 
-    projection.sync(study(row))
+    draw(projection, study(row))
 
     assert [found.state for found in in_optuna(database_url).trials] == [OptunaState.RUNNING, OptunaState.FAIL]
     assert projection.check(study(row)) == ()
@@ -263,12 +340,12 @@ def test_a_foreign_tell_is_logged_and_stays(
     database_url: str, projection: StudyProjection, caplog: pytest.LogCaptureFixture
 ) -> None:
     running, other = trial(0), trial(1)
-    projection.sync(study(running, other))
+    draw(projection, study(running, other))
     in_optuna(database_url).tell(0, 0.99)
     ended = study(finish(running, TrialState.COMPLETE, 0.5), finish(other, TrialState.COMPLETE, 0.6))
 
     with caplog.at_level(logging.WARNING):
-        projection.sync(ended)
+        draw(projection, ended)
 
     assert "trial 0 has values [0.99] instead of [0.5]" in caplog.text
     assert projection.check(ended) == ("study stage 2 of CNN 6: trial 0 has values [0.99] instead of [0.5]",)
@@ -278,7 +355,7 @@ def test_a_tell_between_reading_and_writing_is_logged(
     database_url: str, projection: StudyProjection, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = trial(0)
-    projection.sync(study(running))
+    draw(projection, study(running))
     read = RDBStorage.get_all_trials
 
     def read_then_told(storage: RDBStorage, *args: object, **kwargs: object) -> object:
@@ -288,7 +365,7 @@ def test_a_tell_between_reading_and_writing_is_logged(
         return trials
 
     monkeypatch.setattr(RDBStorage, "get_all_trials", read_then_told)
-    projection.sync(study(finish(running, TrialState.COMPLETE, 0.5)))
+    draw(projection, study(finish(running, TrialState.COMPLETE, 0.5)))
 
     assert "somebody else finished trial 0" in caplog.text
 
@@ -296,18 +373,18 @@ def test_a_tell_between_reading_and_writing_is_logged(
 def test_what_is_missing_is_found_and_drawn_again(database_url: str, projection: StudyProjection) -> None:
     rows = study(trial(0, TrialState.COMPLETE, 0.5))
     assert projection.check(rows) == ("study stage 2 of CNN 6 is missing",)
-    projection.sync(study())
+    draw(projection, study())
     assert projection.check(rows) == ("study stage 2 of CNN 6: trial 0 is missing",)
     optuna.delete_study(study_name=rows.name, storage=optuna_url(database_url))
 
-    projection.sync(rows)
+    draw(projection, rows)
 
     assert projection.check(rows) == ()
 
 
 def test_study_attributes_follow_ours(database_url: str, projection: StudyProjection) -> None:
-    projection.sync(study())
-    projection.sync(study(user_attrs={"stage": "Conv-3-32 Pool-2", "epochs": "1", "experiments": "a, b"}))
+    draw(projection, study())
+    draw(projection, study(user_attrs={"stage": "Conv-3-32 Pool-2", "epochs": "1", "experiments": "a, b"}))
 
     assert in_optuna(database_url).user_attrs["experiments"] == "a, b"
 
@@ -354,7 +431,7 @@ def test_the_address_for_optuna(given: str, expected: str) -> None:
 
 def test_tables_that_take_no_writes_are_away_and_no_refusal(database_url: str, projection: StudyProjection) -> None:
     running = trial(0)
-    projection.sync(study(running))
+    draw(projection, study(running))
     with closing(psycopg2.connect(database_url.replace("+psycopg2", "", 1))) as beside:
         beside.autocommit = True
         cursor = beside.cursor()
@@ -365,8 +442,8 @@ def test_tables_that_take_no_writes_are_away_and_no_refusal(database_url: str, p
         cursor.execute(f"SELECT pg_terminate_backend(pid, 10000) {others}")
         for _ in range(3):
             with pytest.raises(DatabaseUnavailable):
-                projection.sync(study(running, trial(1)))
+                draw(projection, study(running, trial(1)))
             with pytest.raises(DatabaseUnavailable):
                 projection.storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "another")
         cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-    projection.sync(study(running, trial(1)))
+    draw(projection, study(running, trial(1)))

@@ -17,6 +17,7 @@ from service.domain.space import DEFAULT_SPACE, Interval, Point, Space
 from service.domain.states import TrialOrigin, TrialState
 from service.tuning.distributions import distributions
 from service.tuning.projection import StudyProjection, optuna_url
+from tests.service.tuning.drawing import draw
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 LAYERS = replace(
@@ -73,8 +74,8 @@ def test_a_stranger_sees_every_axis(database_url: str, projection: StudyProjecti
     rows = tuple(trial(ordinal, space, 0.5 + ordinal / 100, ordinal / 10) for ordinal in range(5))
     shown = ProjectedStudy(NAME, space, rows)
 
-    projection.sync(shown)
-    projection.sync(shown)
+    draw(projection, shown)
+    draw(projection, shown)
 
     loaded = in_optuna(database_url)
     assert projection.check(shown) == ()
@@ -93,12 +94,12 @@ def test_a_space_widened_in_a_second_round_is_shown_whole(
 ) -> None:
     wide = widen(space)
     first = tuple(trial(ordinal, space, 0.3 + ordinal / 100, ordinal / 10) for ordinal in range(4))
-    projection.sync(ProjectedStudy(NAME, space, first))
+    draw(projection, ProjectedStudy(NAME, space, first))
     best = trial(5, wide, 0.7, 0.97)
     both = ProjectedStudy(NAME, wide, (*first, trial(4, wide, 0.2, 0.0), best))
 
-    projection.sync(both)
-    projection.sync(both)
+    draw(projection, both)
+    draw(projection, both)
 
     loaded = in_optuna(database_url)
     assert projection.check(both) == ()
@@ -118,8 +119,8 @@ def test_a_search_shown_in_its_widest_space_from_the_start_is_one_space_to_optun
     first = tuple(trial(ordinal, LAYERS, 0.3 + ordinal / 100, ordinal / 10) for ordinal in range(4))
     second = tuple(trial(ordinal, wide, 0.5 + ordinal / 50, ordinal / 10) for ordinal in range(4, 9))
 
-    projection.sync(ProjectedStudy(NAME, wide, first))
-    projection.sync(ProjectedStudy(NAME, wide, (*first, *second)))
+    draw(projection, ProjectedStudy(NAME, wide, first))
+    draw(projection, ProjectedStudy(NAME, wide, (*first, *second)))
 
     loaded = in_optuna(database_url)
     assert intersection_search_space(loaded.trials) == distributions(wide)

@@ -1,5 +1,6 @@
 """Another chance for what failed, and only where it can still be used."""
 
+from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
@@ -126,11 +127,12 @@ def test_a_retry_that_fails_again_while_its_study_is_shown_is_told_as_well(lab: 
     lab.drive(experiment, worker, lambda lease: fail(lab, lease))
     projection = StudyProjection(database_url)
 
-    def show(study: ProjectedStudy) -> None:
-        projection.sync(study)
+    def show(name: str, read: Callable[[], ProjectedStudy]) -> ProjectedStudy:
+        study = projection.sync(name, read)
         if {trial.chance for trial in study.trials} == {0}:
             assert retry_experiment(lab.store, experiment) == Retried(3, 1)
             lab.drive(experiment, worker, lambda lease: fail(lab, lease))
+        return study
 
     assert [project_studies(lab.store, show) for _ in range(3)] == [1, 1, 0]
     projection.close()
