@@ -15,14 +15,12 @@ from service.storage.engine import Transaction
 
 # What it takes to put verified bytes into their place and to register them; more is no error, but costs an upload.
 UPLOAD_SECONDS = 60.0
-# Everything that names an artifact. What a task still to be done works on is kept by the results that made it, and
-# once more by the task itself, whose search may be forgotten first.
+# Everything that names an artifact. The snapshots of ended tasks do so until a collection drops them. What a task still
+# to be done works on is kept by the results that made it, and once more by the task itself, whose search may be
+# forgotten first.
 REACHABLE = """
     EXISTS (SELECT FROM result r WHERE r.checkpoint = a.sha256)
-    OR EXISTS (
-        SELECT FROM snapshot s JOIN task t ON t.id = s.task_id
-        WHERE s.sha256 = a.sha256 AND t.state IN ('ready', 'leased', 'failed')
-    )
+    OR EXISTS (SELECT FROM snapshot s WHERE s.sha256 = a.sha256)
     OR EXISTS (
         SELECT FROM task t WHERE t.state IN ('ready', 'leased') AND (
             t.work ->> 'checkpoint' = a.sha256

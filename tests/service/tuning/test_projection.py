@@ -1,11 +1,8 @@
 import dataclasses
 import logging
 import threading
-import time
-import uuid
-from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import optuna
@@ -16,53 +13,10 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy import Connection, event
 
 from service.domain.errors import DatabaseUnavailable
-from service.domain.projection import ProjectedStudy, ProjectedTrial
-from service.domain.space import DEFAULT_SPACE, EXPONENTIAL_SPACE, Point
+from service.domain.space import EXPONENTIAL_SPACE, Point
 from service.domain.states import TrialOrigin, TrialState
 from service.tuning.projection import TRIAL_ATTR, StudyProjection, optuna_url
-from tests.service.tuning.drawing import draw
-
-NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def projection(database_url: str) -> Iterator[StudyProjection]:
-    made = StudyProjection(database_url)
-    yield made
-    made.close()
-
-
-def trial(
-    ordinal: int, state: TrialState = TrialState.RUNNING, value: float | None = None, **fields: object
-) -> ProjectedTrial:
-    made = ProjectedTrial(
-        id=str(uuid.uuid4()),
-        ordinal=ordinal,
-        point=Point(1e-3 * (ordinal + 1), 1e-4),
-        origin=TrialOrigin.SOBOL,
-        state=state,
-        value=value,
-        reports=(),
-        diverged=False,
-        suggested_at=NOW,
-        finished_at=None if state is TrialState.RUNNING else NOW + timedelta(minutes=1),
-    )
-    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
-
-
-def finish(running: ProjectedTrial, state: TrialState, value: float | None, **fields: object) -> ProjectedTrial:
-    made = dataclasses.replace(running, state=state, value=value, finished_at=NOW + timedelta(minutes=1))
-    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
-
-
-def study(*trials: ProjectedTrial, **fields: object) -> ProjectedStudy:
-    made = ProjectedStudy("stage 2 of CNN 6", DEFAULT_SPACE, trials, {"stage": "Conv-3-32 Pool-2", "epochs": "1"})
-    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
-
-
-def in_optuna(url: str) -> optuna.Study:
-    """As anybody opens it, with nothing but the address and the name."""
-    return optuna.load_study(study_name="stage 2 of CNN 6", storage=optuna_url(url))
+from tests.service.tuning.drawing import NOW, draw, finish, in_optuna, study, trial
 
 
 def test_a_stranger_reads_the_study_with_optuna(database_url: str, projection: StudyProjection) -> None:
@@ -237,81 +191,6 @@ def test_syncs_at_the_same_time_make_one_trial_each(database_url: str) -> None:
     assert [found.number for found in in_optuna(database_url).trials] == list(range(6))
     for server in servers:
         server.close()
-
-
-def test_a_server_that_has_lost_its_lock_draws_no_further_trial(
-    database_url: str, projection: StudyProjection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A restart of PostgreSQL takes the lock, and the pool's next connection is as good as the one before."""
-    rows = study(*(trial(ordinal, TrialState.COMPLETE, 0.5) for ordinal in range(4)))
-    other = StudyProjection(database_url)
-    create, created = RDBStorage.create_new_trial, list[int]()
-
-    def lose_the_lock(storage: RDBStorage, study_id: int, template: Any) -> int:
-        created.append(create(storage, study_id, template))
-        if len(created) == 2:
-            held = "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            mine = "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as cut, cut.cursor() as cursor:
-                cursor.execute(f"{held} {mine}")
-                assert cursor.fetchall() == [(True,)]
-            draw(other, rows)
-        return created[-1]
-
-    monkeypatch.setattr(RDBStorage, "create_new_trial", lose_the_lock)
-    with pytest.raises(DatabaseUnavailable):
-        draw(projection, rows)
-
-    assert len(created) == 4
-    assert [found.number for found in in_optuna(database_url).trials] == list(range(4))
-    draw(projection, rows)
-    assert len(in_optuna(database_url).trials) == 4
-    assert projection.check(rows) == ()
-    other.close()
-
-
-def test_rows_are_read_when_nobody_else_draws_any_more(database_url: str, projection: StudyProjection) -> None:
-    """Rows from before another server drew newer ones would make those running trials strays, and end them."""
-    old, new = trial(0), trial(1)
-    other = StudyProjection(database_url)
-    drawing, read_by_other = threading.Event(), list[str]()
-
-    def slowly() -> ProjectedStudy:
-        drawing.set()
-        until_waited_for(database_url)
-        read_by_other.append("not yet")
-        return study(old, new)
-
-    def late() -> ProjectedStudy:
-        read_by_other.append("now")
-        return study(old, new)
-
-    projection.prepare()
-    name = study().name
-    first = threading.Thread(target=projection.sync, args=(name, slowly))
-    first.start()
-    drawing.wait()
-    other.sync(name, late)
-    first.join()
-
-    assert read_by_other == ["not yet", "now"]
-    assert {found.state for found in in_optuna(database_url).trials} == {OptunaState.RUNNING}
-    other.close()
-
-
-def until_waited_for(database_url: str) -> None:
-    """Until somebody waits for an advisory lock of this database."""
-    waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
-    mine = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-    deadline = time.monotonic() + 60
-    with closing(psycopg2.connect(database_url.replace("+psycopg2", ""))) as looking:
-        looking.autocommit = True
-        with looking.cursor() as cursor:
-            cursor.execute(waits + mine)
-            while cursor.fetchone() is None:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-                cursor.execute(waits + mine)
 
 
 def test_a_running_trial_without_a_row_fails(database_url: str, projection: StudyProjection) -> None:

@@ -1,7 +1,6 @@
 """Searches of several axes, and of a second round in a wider space, as anybody sees them with Optuna."""
 
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -29,13 +28,6 @@ FACTORS = replace(
     more=(("learning_rate_factor", Interval(0.25, 4)), ("regularization_factor", Interval(0.1, 10))),
 )
 NAME = "cifar10 1ep Conv-3-32 Pool-2"
-
-
-@pytest.fixture
-def projection(database_url: str) -> Iterator[StudyProjection]:
-    made = StudyProjection(database_url)
-    yield made
-    made.close()
 
 
 def trial(ordinal: int, space: Space, value: float, share: float) -> ProjectedTrial:

@@ -113,6 +113,30 @@ def test_the_snapshot_of_a_task_that_has_ended_goes_at_once(lab: Lab, files: Art
     assert snapshot not in names(files) | rows(lab)
 
 
+def test_a_snapshot_that_a_task_needs_no_more_stays_while_an_ended_one_names_it(lab: Lab, files: ArtifactStore) -> None:
+    """The same training twice leaves the same bytes twice: of one that was cancelled, and of one that goes on."""
+    lab.submit()
+    worker = lab.worker(slots=2)
+    lab.plan()
+    ended, going_on = lab.take(worker), lab.take(worker)
+    shared, newer = upload(lab.store, files, 1), upload(lab.store, files, 2)
+    for lease in (ended, going_on):
+        record_snapshot(lab.store, lease.task, lease.attempt, shared, 0.2)
+    lab.run(
+        "UPDATE task SET state = 'cancelled', worker_id = NULL, lease_expires_at = NULL, finished_at = now()"
+        " WHERE id = :id",
+        id=ended.task,
+    )
+
+    superseded = record_snapshot(lab.store, going_on.task, going_on.attempt, newer, 0.4)
+    assert superseded == shared
+    assert discard_artifacts(lab.store, files, [shared]) == []
+    assert names(files) == rows(lab) == {shared, newer}
+
+    assert collect_artifacts(lab.store, files, HOUR).removed == 1
+    assert names(files) == rows(lab) == {newer}
+
+
 def test_the_snapshot_of_a_failed_task_waits_for_a_retry_through_the_grace(lab: Lab, files: ArtifactStore) -> None:
     lease, snapshot = snapshotted(lab, files)
     record_failure(lab.store, lease.task, lease.attempt, FailureReason.USER_ERROR, STRIKES)
