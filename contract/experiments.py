@@ -67,7 +67,7 @@ class Experiment(ExperimentSummary):
 
     submission: dict[str, object]
     stage_searches: list[SearchView]
-    fits: int = Field(description="as many as there can still be, with those there were; so are evaluations")
+    fits: int = Field(description="planned, but for those of searches that left no network; so are evaluations")
     fits_finished: int
     evaluations: int
     evaluations_finished: int

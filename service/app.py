@@ -153,7 +153,6 @@ def _parts(app: FastAPI, settings: Settings) -> Iterator[Storage]:
         store = Storage.connect(url, pool_size=settings.threads + _BACKGROUND_CONNECTIONS)
         stack.callback(store.hang_up)
         files = open_store(settings.artifacts, settings.home, settings.artifact_bytes, settings.artifact_spare_bytes)
-        files.discard_abandoned()
         ensure_token_file(store, settings.admin_token_file, "first admin token", Scope.ADMIN)
         ensure_token_file(store, settings.worker_token_file, "first worker token", Scope.WORKER)
         projection = StudyProjection(url)

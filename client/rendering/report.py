@@ -88,7 +88,8 @@ def _methods(report: Report) -> list[str]:
             how = f"paired over {max(others)} seeds (Student t), or from the number of images, whichever is wider"
         used.append(f"at least 95 %, {how}")
     bounds = "; else ".join(used)
-    return [f"intervals of differences: {bounds}; p: of no difference, Holm over {report.comparisons} comparisons"]
+    holm = f", Holm over {report.comparisons} comparisons" if report.comparisons > 1 else ""
+    return [f"intervals of differences: {bounds}; p: of no difference{holm}"]
 
 
 def next_steps(report: Report, url: str) -> list[str]:

@@ -101,11 +101,12 @@ def log_out(request: Request, response: Response, services: Served) -> None:
     """End the page's session."""
     secret = request.cookies.get(SESSION_COOKIE)
     if secret:
-        # Anybody may call this: what is no session counts as a guess, as it does everywhere else.
+        # Anybody may call this: what is no session counts as a guess.
         limits: Limits = request.app.state.limits
         hashed, address = fingerprint(secret), address_of(request)
         limits.check_guess(hashed, address)
-        limits.note_guess(hashed, address, valid=logins.log_out(services.store, secret))
+        if not logins.log_out(services.store, secret):
+            limits.note_guess(hashed, address, valid=False)
     response.delete_cookie(SESSION_COOKIE, httponly=True, samesite="lax")
 
 

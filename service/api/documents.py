@@ -60,7 +60,7 @@ def read_document(body: bytes, content_type: str) -> tuple[dict[str, Any], list[
     """A mapping of plain values, and what had to be taken out of it: duplicate keys, NaN, NUL and the like.
 
     Raises unsupported-media-type for what is declared as neither JSON nor YAML, and malformed-body for what is
-    neither, for aliases and for excess depth, length or number of values.
+    neither, for aliases, tags and excess depth, length or number of values.
     """
     if _media_type(content_type) in JSON_TYPES:
         document = _read_json(_text(body, allow_mark=False), MAX_NODES)
@@ -227,8 +227,6 @@ def _clean(value: Any, location: Location, blemishes: Blemishes) -> Any:
             blemishes.note(location, f"is {value}: write a finite number, or quote it where text is meant")
         case int() | float():
             return value
-        case _:
-            blemishes.note(location, f"is of the type {type(value).__name__}: write text or a number")
     return None
 
 

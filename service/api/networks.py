@@ -23,6 +23,9 @@ from service.usecases.describe_network import describe_network
 from service.usecases.request_embedding import get_embedding, list_embeddings, request_embedding
 from service.usecases.require_artifact import require_artifact
 
+# Up to there float32 has all whole numbers, which labels and images are.
+_LARGEST = 2.0**24
+
 router = APIRouter(prefix="/v1/experiments/{experiment}", route_class=GuardedRoute, tags=["networks"])
 
 _REFUSALS = responses("not-found", "conflict", "invalid-request")
@@ -90,11 +93,11 @@ def _with_coordinates(embedding: Embedding, content: Iterable[bytes], size: int)
         raise InvalidArtifact("the worker's file does not hold an embedding; ask for it again") from error
 
 
-def _numbers(tensor: NDArray[np.float32], *shape: int) -> NDArray[np.float32]:
+def _numbers(tensor: NDArray[np.float32], *shape: int) -> NDArray[np.float64]:
     """The tensor, if it is what was promised: of a shape with a zero and a huge side, lists would take all memory."""
-    if tensor.dtype != np.float32 or tensor.shape != shape or not np.isfinite(tensor).all():
+    if tensor.dtype != np.float32 or tensor.shape != shape or not (np.abs(tensor) < _LARGEST).all():
         raise ValueError("a tensor of another type or shape, or numbers that are none")
-    return tensor
+    return tensor.astype(np.float64)
 
 
 def _choice(choice: NetworkChoice) -> networks.NetworkChoice:

@@ -17,7 +17,8 @@ from service.artifacts.place import FoundFile, Place, StoredFile
 from service.artifacts.trouble import refuses_files, storage_errors
 from service.domain.errors import ArtifactDamaged, BodyTooLarge, DigestMismatch, NotFound, StorageFull
 
-ABANDONED_SECONDS = 24 * 3600
+# An upload that goes on writes to its file; one that says nothing for as long has been ended.
+ABANDONED_SECONDS = 3600
 SPARE_BYTES = 256 * 1024**2
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _REMEMBERED = 100_000

@@ -104,7 +104,7 @@ def _adjusted(pairs: Sequence[_Pair], repeats: Mapping[Paths, Paths]) -> tuple[d
 
 
 def _repeats(findings: Sequence[Findings]) -> dict[Paths, Paths]:
-    """Checkpointed Totals that trained as the plain ones did, to the last bit (decision 19), by whom they repeat."""
+    """Of checkpointed Totals the plain ones that they repeat (decision 19): no accuracy and no test image differs."""
     by_variant = {(item.planned.phase, item.planned.variant): item for item in findings}
     found = {}
     for (phase, variant), item in by_variant.items():

@@ -7,6 +7,9 @@ from service.domain.states import TaskState
 
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
+# Longer than a worker pauses that could not do a task: else the oldest task that nobody can do now keeps all others
+# from their turn.
+PREEMPTED_REST_SECONDS = 30.0
 LOG_LINES = 200
 LOG_BYTES = 32 * 1024
 
@@ -65,7 +68,7 @@ def judge(reason: FailureReason, strikes: int, max_strikes: int, *, progressed: 
     if reason in FailureReason.final():
         return Verdict(TaskState.FAILED, strikes)
     if reason in FailureReason.nobodys():
-        return Verdict(TaskState.READY, strikes)
+        return Verdict(TaskState.READY, strikes, PREEMPTED_REST_SECONDS if reason is FailureReason.PREEMPTED else 0.0)
     if progressed and reason in FailureReason.forgiven():
         return Verdict(TaskState.READY, 0, 0.0 if reason is FailureReason.LOST else backoff_seconds(1))
     strikes += 1

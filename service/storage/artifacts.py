@@ -15,12 +15,10 @@ from service.storage.engine import Transaction
 
 # What it takes to put verified bytes into their place and to register them; more is no error, but costs an upload.
 UPLOAD_SECONDS = 60.0
-# Everything that names an artifact. The snapshots of ended tasks do so until a collection drops them. What a task still
-# to be done works on is kept by the results that made it, and once more by the task itself, whose search may be
-# forgotten first.
-REACHABLE = """
+# What a task still to be done works on is kept by the results that made it, and once more by the task itself, whose
+# search may be forgotten first.
+_WORKED_ON = """
     EXISTS (SELECT FROM result r WHERE r.checkpoint = a.sha256)
-    OR EXISTS (SELECT FROM snapshot s WHERE s.sha256 = a.sha256)
     OR EXISTS (
         SELECT FROM task t WHERE t.state IN ('ready', 'leased') AND (
             t.work ->> 'checkpoint' = a.sha256
@@ -28,6 +26,13 @@ REACHABLE = """
         )
     )
 """
+# Everything that names an artifact. The snapshots of ended tasks do so until a collection drops them,
+REACHABLE = f"{_WORKED_ON} OR EXISTS (SELECT FROM snapshot s WHERE s.sha256 = a.sha256)"
+# and need it no more.
+NEEDED = f"""{_WORKED_ON} OR EXISTS (
+    SELECT FROM snapshot s JOIN task t ON t.id = s.task_id
+    WHERE s.sha256 = a.sha256 AND t.state IN ('ready', 'leased', 'failed')
+)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +143,19 @@ def adopt(tx: Transaction, sha256: str, size: int, age_seconds: float) -> None:
 
 def unreachable(tx: Transaction, grace_seconds: float, limit: int) -> list[Registered]:
     """Artifacts that nothing names and that nobody has uploaded of late, the oldest first."""
+    return _old(tx, REACHABLE, grace_seconds, limit)
+
+
+def unneeded(tx: Transaction, grace_seconds: float) -> list[Registered]:
+    """Those that nothing will name any more once the snapshots of ended tasks are dropped, the oldest first."""
+    return _old(tx, NEEDED, grace_seconds, None)
+
+
+def _old(tx: Transaction, kept: str, grace_seconds: float, limit: int | None) -> list[Registered]:
     rows = tx.execute(
         f"""
         SELECT a.sha256, a.size FROM artifact a
-        WHERE a.touched_at < now() - make_interval(secs => :grace) AND NOT ({REACHABLE})
+        WHERE a.touched_at < now() - make_interval(secs => :grace) AND NOT ({kept})
         ORDER BY a.touched_at LIMIT :limit
         """,
         {"grace": grace_seconds, "limit": limit},
@@ -180,7 +194,7 @@ def forget(tx: Transaction, withdrawn: Withdrawn) -> bool:
     return gone.rowcount == 1
 
 
-def reachable(tx: Transaction) -> list[Registered]:
-    """Every stored artifact that something names."""
-    rows = tx.execute(f"SELECT a.sha256, a.size FROM artifact a WHERE a.stored AND ({REACHABLE}) ORDER BY a.sha256")
+def needed(tx: Transaction) -> list[Registered]:
+    """Every stored artifact that something needs."""
+    rows = tx.execute(f"SELECT a.sha256, a.size FROM artifact a WHERE a.stored AND ({NEEDED}) ORDER BY a.sha256")
     return [Registered(row.sha256, row.size) for row in rows]

@@ -70,15 +70,19 @@ def cancel_work_of_search(tx: Transaction, search: UUID) -> None:
 
 
 def _cancel_tasks(tx: Transaction, chosen: str, **parameters: object) -> None:
+    # Locked first and ended by a statement of its own, which sees the attempts of the claims that the lock waited for.
+    locked = [row.id for row in tx.execute(chosen, parameters)]
+    if not locked:
+        return
     tx.execute(
-        f"""
-        WITH chosen AS ({chosen}), cancelled AS (
+        """
+        WITH cancelled AS (
             UPDATE task SET state = 'cancelled', finished_at = now(), worker_id = NULL, lease_expires_at = NULL
-            FROM chosen WHERE task.id = chosen.id RETURNING task.id, task.attempt
+            WHERE id = ANY(CAST(:locked AS uuid[])) RETURNING id, attempt
         )
         UPDATE attempt SET outcome = 'cancelled', ended_at = clock_timestamp(),
                seconds = EXTRACT(epoch FROM clock_timestamp() - started_at)
         FROM cancelled WHERE attempt.task_id = cancelled.id AND attempt.n = cancelled.attempt AND outcome IS NULL
         """,
-        parameters,
+        {"locked": locked},
     )

@@ -163,9 +163,11 @@ def attempt(tx: Transaction, task: UUID, n: int) -> AttemptRow | None:
 
 
 def held_lease(tx: Transaction, task: UUID, n: int, lease_seconds: float) -> LeasedTask | None:
-    """The lease of an attempt that still has its task."""
+    """The lease of an attempt that still has its task, with its full time: the first beat is one beat from now."""
     row = tx.execute(
-        "SELECT * FROM task WHERE id = :task AND attempt = :n AND state = 'leased'", {"task": task, "n": n}
+        "UPDATE task SET lease_expires_at = now() + make_interval(secs => :lease)"
+        " WHERE id = :task AND attempt = :n AND state = 'leased' RETURNING *",
+        {"task": task, "n": n, "lease": lease_seconds},
     ).one_or_none()
     return None if row is None else _lease(tx, row, lease_seconds)
 
@@ -208,7 +210,7 @@ def renew(tx: Transaction, task_id: UUID, n: int, lease_seconds: float, fraction
         return None
     if row.outcome == AttemptOutcome.LOST:
         tx.execute(
-            "UPDATE attempt SET outcome = NULL, ended_at = NULL, reason = NULL"
+            "UPDATE attempt SET outcome = NULL, ended_at = NULL, reason = NULL, seconds = NULL"
             " WHERE task_id = :id AND n = :n AND outcome = 'lost'",
             {"id": task_id, "n": n},
         )
@@ -272,11 +274,14 @@ def end_attempt(
     log: str | None = None,
     seconds: float | None = None,
 ) -> None:
-    """Write down how a lease ended; ``seconds`` are the worker's, or the time since its start."""
+    """Write down how a lease ended, after ``seconds`` of the worker's, or until now, or its silence, if lost."""
     tx.execute(
         """
         UPDATE attempt SET outcome = :outcome, ended_at = clock_timestamp(), reason = :reason, message = :message,
-               log = :log, seconds = coalesce(:seconds, EXTRACT(epoch FROM clock_timestamp() - started_at))
+               log = :log, seconds = coalesce(:seconds, EXTRACT(epoch FROM greatest(started_at, CASE
+                   WHEN :outcome = 'lost' THEN (SELECT last_seen_at FROM worker WHERE id = attempt.worker_id)
+                   ELSE clock_timestamp()
+               END) - started_at))
         WHERE task_id = :task AND n = :n
         """,
         {

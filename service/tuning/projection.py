@@ -110,6 +110,8 @@ class StudyProjection:
             study = read()
             study_id = _study_id(storage, study)
             shown, strays = _ours(storage.get_all_trials(study_id, deepcopy=False), study)
+            # Whoever draws after us has drawn nothing of that yet: strays are strays.
+            self._check_alone()
             for trial in sorted(study.trials, key=lambda trial: trial.ordinal):
                 target = _target(study, trial)
                 if trial.id not in shown:
@@ -117,6 +119,7 @@ class StudyProjection:
                 elif shown[trial.id].state.is_finished():
                     _log_differences(study, trial, shown[trial.id], target)
                 else:
+                    self._check_alone()
                     with _unless_finished(study, shown[trial.id]):
                         _update(storage, shown[trial.id], target)
             for stray in strays:
@@ -182,7 +185,8 @@ class StudyProjection:
     def _check_alone(self) -> None:
         """A lock goes with its connection, while the pool replaces its own without a word: PostgreSQL was restarted.
 
-        By now the study's row is locked. Should the lock be lost from here on, its next holder waits for this trial.
+        Before a new trial the study's row is locked by now: should the lock be lost from here on, its next holder waits
+        for this trial. (A failover that leaves sessions behind on the old server goes unseen.)
         """
         alone: connection | None = getattr(self._holding, "alone", None)
         if alone is not None:

@@ -30,6 +30,7 @@ def collect_artifacts(store: Storage, files: ArtifactStore, grace_seconds: float
     if dry:
         return _look(store, files, grace_seconds)
     found = Collection()
+    files.discard_abandoned()
     with store.transaction() as tx:
         ended = snapshots.drop_ended(tx, grace_seconds)
     _count(found, discard_artifacts(store, files, ended))
@@ -75,15 +76,15 @@ def _adopt_orphans(store: Storage, files: ArtifactStore, grace_seconds: float) -
 def _look(store: Storage, files: ArtifactStore, grace_seconds: float) -> Collection:
     found = Collection()
     with store.reading() as tx:
-        _count(found, artifacts.unreachable(tx, grace_seconds, 2**31 - 1))
-        named = artifacts.reachable(tx)
+        _count(found, artifacts.unneeded(tx, grace_seconds))
+        needed = artifacts.needed(tx)
     for page in _old_files(files, grace_seconds):
         with store.reading() as tx:
             known = artifacts.known(tx, [file.sha256 for file in page])
         orphans = [file for file in page if file.sha256 not in known]
         found.removed += len(orphans)
         found.removed_bytes += sum(file.size for file in orphans)
-    found.missing = [artifact.sha256 for artifact in named if files.intact(artifact.sha256) is None]
+    found.missing = [artifact.sha256 for artifact in needed if files.intact(artifact.sha256) is None]
     return found
 
 

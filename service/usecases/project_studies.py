@@ -75,11 +75,12 @@ def project_studies(store: Storage, show: Show, setbacks: Setbacks | None = None
 
 def _project(store: Storage, search_id: UUID, show: Show) -> None:
     with store.reading() as tx:
-        search = searches.get(tx, search_id)
+        name = searches.get(tx, search_id).name
 
     def read() -> ProjectedStudy:
-        # Only now: rows from before another server drew newer ones would make those strangers.
+        # Only now: rows from before another server drew newer ones would make those strays.
         with store.reading() as tx:
+            search = searches.get(tx, search_id)
             rows = tuple(trials.for_projection(tx, search_id))
         return ProjectedStudy(
             name=search.name,
@@ -96,7 +97,7 @@ def _project(store: Storage, search_id: UUID, show: Show) -> None:
         )
 
     reach("before-tell")
-    drawn = show(search.name, read)
+    drawn = show(name, read)
     reach("after-tell")
     with store.transaction() as tx:
         trials.mark_projected(tx, search_id, drawn.trials)

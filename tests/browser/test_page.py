@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from client.opening import open_link
 from tests.browser.conftest import Enter, link, train
+from tests.invariants import settled_violations
 from tests.service.api.conftest import Running
 from tests.service.api.helpers import submission
 
@@ -156,7 +157,11 @@ def test_what_an_experiment_waits_for_is_said(
     expect(page.locator("#waiting")).to_contain_text("no worker is connected")
 
 
-def test_a_search_leads_to_its_study_in_the_dashboard(enter: Enter, finished: dict[str, Any]) -> None:
+def test_a_search_leads_to_its_study_in_the_dashboard(
+    enter: Enter, finished: dict[str, Any], module_database: str
+) -> None:
+    # Until a study is drawn, its search leads to the list of all.
+    assert settled_violations(module_database) == []
     page = enter()
     page.goto(f"/experiments/{finished['id']}")
     name = finished["stage_searches"][0]["name"]

@@ -162,6 +162,7 @@ export function workers(list) {
 }
 
 document.getElementById("logout")?.addEventListener("click", async () => {
-  await fetch("/v1/logout", { method: "POST" });
-  location.assign("/login");
+  const answer = await fetch("/v1/logout", { method: "POST" });
+  if (answer.ok) location.assign("/login");
+  else window.alert("You are still logged in: the server refused for now. Try again in a minute.");
 });

@@ -146,6 +146,8 @@ def test_a_file_that_is_no_embedding_is_told_as_such(bench: Bench) -> None:
         ("stage-2", b'"dtype":"F32","shape":[2,100]', bytes(800)),
         ("stage-2", b'"dtype":"F32","shape":[100,2]', np.full(200, np.nan, np.float32).tobytes()),
         ("labels", b'"dtype":"F32","shape":[100]', np.full(100, np.inf, np.float32).tobytes()),
+        ("labels", b'"dtype":"F32","shape":[100]', np.full(100, 1e30, np.float32).tobytes()),
+        ("stage-1", b'"dtype":"F32","shape":[100,2]', np.full(200, 3e38, np.float32).tobytes()),
         ("images", b'"dtype":"F32","shape":[1099511627776,0]', b""),
     ]
     for number, (name, told, content) in enumerate(bad):

@@ -3,7 +3,16 @@ from typing import get_args
 import pytest
 
 from contract import tasks
-from service.domain.leasing import LOG_BYTES, LOG_LINES, FailureReason, Verdict, backoff_seconds, judge, last_lines
+from service.domain.leasing import (
+    LOG_BYTES,
+    LOG_LINES,
+    PREEMPTED_REST_SECONDS,
+    FailureReason,
+    Verdict,
+    backoff_seconds,
+    judge,
+    last_lines,
+)
 from service.domain.states import TaskState
 
 
@@ -37,9 +46,10 @@ def test_of_a_log_the_end_is_kept() -> None:
     assert set(wide) == {"ä"}
 
 
-@pytest.mark.parametrize("reason", [FailureReason.PREEMPTED, FailureReason.OUTAGE])
-def test_what_says_nothing_of_the_task_is_no_strike(reason: FailureReason) -> None:
-    assert judge(reason, 2, 3) == Verdict(TaskState.READY, 2)
+def test_what_says_nothing_of_the_task_is_no_strike() -> None:
+    assert judge(FailureReason.OUTAGE, 2, 3) == Verdict(TaskState.READY, 2)
+    # The worker that could not do it is at another task by then.
+    assert judge(FailureReason.PREEMPTED, 2, 3) == Verdict(TaskState.READY, 2, PREEMPTED_REST_SECONDS)
 
 
 @pytest.mark.parametrize(

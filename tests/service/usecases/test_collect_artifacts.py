@@ -133,6 +133,9 @@ def test_a_snapshot_that_a_task_needs_no_more_stays_while_an_ended_one_names_it(
     assert discard_artifacts(lab.store, files, [shared]) == []
     assert names(files) == rows(lab) == {shared, newer}
 
+    make_old(lab.store, files, shared, 2 * HOUR)
+    looked = collect_artifacts(lab.store, files, HOUR, dry=True)
+    assert (looked.removed, looked.missing) == (1, [])
     assert collect_artifacts(lab.store, files, HOUR).removed == 1
     assert names(files) == rows(lab) == {newer}
 
@@ -148,6 +151,19 @@ def test_the_snapshot_of_a_failed_task_waits_for_a_retry_through_the_grace(lab: 
     assert collect_artifacts(lab.store, files, HOUR).removed == 1
 
     assert names(files) == rows(lab) == set()
+
+
+def test_what_an_upload_that_was_cut_off_has_left_goes_as_well(lab: Lab, files: ArtifactStore, tmp_path: Path) -> None:
+    """Of a server that was killed, while another one, or the next, goes on for months."""
+    cut_off, going_on = (tmp_path / "artifacts" / "tmp" / name for name in ("cut-off", "going-on"))
+    for path in (cut_off, going_on):
+        path.write_bytes(b"half")
+    os.utime(cut_off, (0, 0))
+    assert collect_artifacts(lab.store, files, HOUR, dry=True).removed == 0
+    assert cut_off.exists()
+    collect_artifacts(lab.store, files, HOUR)
+    assert not cut_off.exists()
+    assert going_on.exists()
 
 
 def test_bytes_without_a_row_go_after_the_grace(lab: Lab, files: ArtifactStore) -> None:

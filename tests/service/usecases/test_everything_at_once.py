@@ -41,6 +41,7 @@ def test_every_task_ends_once(lab: Lab, search: dict[str, Any]) -> None:
                 match chance.randrange(9):
                     case 0:
                         record_failure(lab.store, lease.task, lease.attempt, FailureReason.PREEMPTED, PATIENCE)
+                        lab.run("UPDATE task SET not_before = now() WHERE id = :id", id=lease.task)
                     case 1:
                         release_task(lab.store, lease.task, lease.attempt)
                     case 2:

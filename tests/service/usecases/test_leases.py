@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from uuid import UUID, uuid4
 
@@ -76,7 +77,12 @@ def test_a_repeated_request_gets_the_same_lease(lab: Lab, worker: UUID) -> None:
     first = lab.lease(worker, request)
 
     assert first is not None
-    assert lab.lease(worker, request) == first
+    # Its answer was lost for so long that the lease was all but over: the worker beats a beat from now.
+    lab.run("UPDATE task SET lease_expires_at = now() + interval '1 second' WHERE id = :id", id=first.task)
+    again = lab.lease(worker, request)
+    assert again is not None
+    assert replace(again, expires_at=first.expires_at) == first
+    assert again.expires_at >= first.expires_at
     assert lab.value("SELECT count(*) FROM attempt") == 1
     lab.finish(first)
     with pytest.raises(Conflict):
@@ -185,6 +191,17 @@ def test_a_superseded_attempt_can_write_nothing(
     assert lab.finish(again).repeated is False
     with pytest.raises(LeaseLost):
         write(lab, lease)
+
+
+def test_a_lost_attempt_took_as_long_as_its_worker_was_heard_of(lab: Lab, worker: UUID, lease: LeasedTask) -> None:
+    """Searches pay for their seconds, and none for an outage that went on all night."""
+    lab.run("UPDATE attempt SET started_at = now() - interval '9 hours'")
+    lab.run("UPDATE worker SET last_seen_at = now() - interval '530 minutes' WHERE id = :id", id=worker)
+    lab.expire(lease)
+    reap(lab)
+    assert lab.value("SELECT seconds FROM attempt") == pytest.approx(600, abs=60)
+    renew(lab, lease)
+    assert lab.value("SELECT seconds FROM attempt") is None, "it goes on"
 
 
 @pytest.mark.parametrize("reaped", [False, True])
@@ -301,6 +318,8 @@ def test_what_would_fail_again_ends_the_trial_at_once(lab: Lab, lease: LeasedTas
 def test_preemption_release_and_goodbye_are_no_strikes(lab: Lab, worker: UUID, lease: LeasedTask) -> None:
     lab.run("UPDATE task SET not_before = now() + interval '1 hour' WHERE id <> :id", id=lease.task)
     fail(lab, lease, FailureReason.PREEMPTED)
+    assert lab.lease(worker) is None, "nobody could do it just now"
+    lab.run("UPDATE task SET not_before = now() WHERE id = :id", id=lease.task)
     lease = lab.take(worker)
     release_task(lab.store, lease.task, lease.attempt)
     release_task(lab.store, lease.task, lease.attempt)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,6 +12,7 @@ from service.domain.leasing import FailureReason
 from service.storage import tasks, workers
 from service.storage.tasks import LeasedTask
 from service.usecases.check_attempt import check_attempt
+from service.usecases.control_experiment import cancel_experiment
 from service.usecases.depart_worker import depart_worker
 from service.usecases.reap_leases import reap_leases
 from service.usecases.record_failure import record_failure
@@ -108,6 +109,24 @@ def test_a_goodbye_and_a_heartbeat_at_once_wait_for_each_other(lab: Lab) -> None
         goodbye.result()
     assert lab.rows("SELECT state, strikes FROM task WHERE id = :id", id=held.task) == [("ready", 0)]
     assert lab.rows("SELECT outcome FROM attempt") == [("released",)]
+
+
+def test_a_claim_that_a_cancellation_waits_for_is_ended_with_its_attempt(lab: Lab, database_url: str) -> None:
+    worker = lab.worker()
+    experiment = lab.submit()
+    lab.plan()
+    with ThreadPoolExecutor(1) as pool:
+        with lab.store.transaction() as tx:
+            # A claim, half-way: nobody else sees its attempt yet.
+            lease = tasks.claim(tx, worker, uuid4(), LEASE)
+            assert lease is not None
+            cancelling = pool.submit(cancel_experiment, lab.store, experiment)
+            while not lab.rows("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%task%'"):
+                assert not cancelling.done()
+        cancelling.result()
+    assert lab.rows("SELECT state FROM task WHERE id = :id", id=lease.task) == [("cancelled",)]
+    assert lab.rows("SELECT outcome FROM attempt") == [("cancelled",)]
+    assert list(_in_our_tables(database_url)) == []
 
 
 def _claim_that(lab: Lab, worker: UUID, task: UUID) -> LeasedTask | None:

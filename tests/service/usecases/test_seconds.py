@@ -58,6 +58,7 @@ def test_failed_attempts_and_range_tests_are_spent_as_well(lab: Lab) -> None:
         if not failed and lease.kind == "trial":
             failed.append(lease)
             record_failure(lab.store, lease.task, lease.attempt, FailureReason.PREEMPTED, STRIKES, seconds=10.0)
+            lab.run("UPDATE task SET not_before = now() WHERE id = :id", id=lease.task)
         else:
             lab.finish(lease)
 
